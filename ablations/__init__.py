@@ -1,0 +1,1 @@
+"""The ablation driver: grid file -> plan -> runs."""

@@ -1,0 +1,1 @@
+"""The harness: checkpoints -> records, one per question and sample -> scores with intervals."""

@@ -1,0 +1,59 @@
+"""What a user is told when something is wrong, and the exit status that goes with it."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import sys
+from collections.abc import Callable, Iterable
+
+
+class KrpoError(Exception):
+    """A failure with a message that a user can act on: no traceback is shown. Exit status 1."""
+
+    exit_code = 1
+
+
+class BadInput(KrpoError):
+    """Something in a file, an option or an argument is wrong. Exit status 2."""
+
+    exit_code = 2
+
+
+def nearest(name: object, known: Iterable[str], *, most: int = 3) -> str:
+    """A phrase that names the known names closest to ``name``, or all of them if none is close.
+
+    >>> nearest("kpro", ["grpo", "krpo"])
+    'did you mean krpo or grpo?'
+    """
+    names = sorted(set(known))
+    close = difflib.get_close_matches(str(name), names, n=most, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"known: {', '.join(names)}" if names else "none are known"
+
+
+def run_cli(body: Callable[[], int | None]) -> int:
+    """Run a command's body; turn what a user can mend into one line on standard error and an exit status.
+
+    Bad input exits with 2; a failed run, a full disk and an interrupt with 1. A programming error keeps its traceback.
+    """
+    try:
+        return body() or 0
+    except KrpoError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted: what was finished is kept; the same command goes on from there", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader of a pipe went away, as in `krpo-report ... | head`
+        sys.stderr.close()
+        return 1
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            print(f"error: the disk is full ({error.filename or 'no file named'}); what was finished is kept", file=sys.stderr)
+            return 1
+        if isinstance(error, PermissionError):
+            print(f"error: no permission for {error.filename}", file=sys.stderr)
+            return 2
+        raise

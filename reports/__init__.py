@@ -1,0 +1,1 @@
+"""Reports: runs -> tables -> figures -> one page. Everything from stored data."""
