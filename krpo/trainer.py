@@ -1,0 +1,208 @@
+"""`KRPOTrainer`: TRL's GRPO trainer in which the advantage estimator and the reward noise are named, swappable parts.
+
+    from krpo import KRPOConfig, KRPOTrainer
+
+    trainer = KRPOTrainer(
+        model="Qwen/Qwen2.5-0.5B-Instruct",
+        reward_funcs=my_reward,
+        args=KRPOConfig(output_dir="out", advantage_estimator="krpo", reward_noise="flip", reward_noise_params={"rate": 0.2}),
+        train_dataset=dataset,
+    )
+    trainer.train()
+
+Every option of TRL's `GRPOConfig` keeps working. With ``advantage_estimator="grpo"`` and no noise the advantages are
+those of stock TRL, bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather, gather_object
+from trl.data_utils import is_conversational
+
+from krpo.advantages import make_estimator
+from krpo.errors import BadInput
+from krpo.noise import make_noise
+from krpo.rundir import write_json
+from krpo.streams import derive_seed
+from krpo.trl_import import GRPOConfig, GRPOTrainer, load_vllm
+
+ESTIMATOR_STATE = "advantage_estimator.json"
+
+
+@dataclass
+class KRPOConfig(GRPOConfig):  # type: ignore[misc, valid-type]
+    """TRL's `GRPOConfig` and four options of our own.
+
+    Parameters:
+        advantage_estimator: name of the estimator (`krpo.available_estimators()`), or `package.module:object`.
+        advantage_params: its parameters, such as ``{"process_variance": 1e-5}``.
+        reward_noise: noise model on the training reward; evaluation never sees it.
+        reward_noise_params: its parameters, such as ``{"rate": 0.2}``.
+    """
+
+    _VALID_DICT_FIELDS = [*GRPOConfig._VALID_DICT_FIELDS, "advantage_params", "reward_noise_params"]
+
+    advantage_estimator: str = field(default="krpo", metadata={"help": "Advantage estimator, by name."})
+    advantage_params: dict | str | None = field(default=None, metadata={"help": "Parameters of the advantage estimator (JSON)."})
+    reward_noise: str = field(default="none", metadata={"help": "Noise model on the training reward, by name."})
+    reward_noise_params: dict | str | None = field(default=None, metadata={"help": "Parameters of the noise model (JSON)."})
+
+
+class KRPOTrainer(GRPOTrainer):  # type: ignore[misc, valid-type]
+    """`trl.GRPOTrainer` with `KRPOConfig.advantage_estimator` in the place of the group's mean and deviation.
+
+    Rewards are gathered over processes, summed over reward functions by `reward_weights`, disturbed by the noise model,
+    and turned into advantages group by group, in generation order. A completion that no reward function could score
+    gets the advantage 0 and does not move the others.
+
+    Rollouts and noise are drawn from streams derived from (`args.seed`, step), so that a resumed run draws what an
+    undisturbed one would have drawn, and estimators that share a seed see the same rollouts at equal weights.
+
+    A reward function may hand per-completion columns to the estimator with TRL's ``log_extra(name, values)``:
+    `correct`, `partial_credit` and `greedy_reward` are passed on as `correct_PG`, `partial_credit_PG` and `greedy_rewards_P`.
+    """
+
+    _tag_names = ["trl", "grpo", "krpo"]
+    _name = "KRPO"
+
+    def __init__(self, model: Any, reward_funcs: Any = None, args: KRPOConfig | None = None, **kwargs: Any) -> None:
+        if args is None:
+            name = model if isinstance(model, str) else model.config._name_or_path
+            args = KRPOConfig(f"{str(name).split('/')[-1]}-KRPO")
+        if not isinstance(args, KRPOConfig):
+            raise BadInput(f"KRPOTrainer needs a KRPOConfig, found {type(args).__name__}")
+        self.estimator = make_estimator(args.advantage_estimator, **(args.advantage_params or {}))
+        self.noise = make_noise(args.reward_noise, **(args.reward_noise_params or {}))
+        if args.multi_objective_aggregation != "sum_then_normalize":
+            raise BadInput(
+                f"multi_objective_aggregation is '{args.multi_objective_aggregation}': an advantage estimator works on one reward "
+                "per answer, so rewards are summed first; use 'sum_then_normalize'"
+            )
+        if args.use_vllm:
+            load_vllm()
+        self._phase_seconds = {"rollout": 0.0, "reward": 0.0, "advantage": 0.0}
+        self._rewards_BF: torch.Tensor | None = None
+        super().__init__(model=model, reward_funcs=reward_funcs, args=args, **kwargs)
+
+    def _generate(self, prompts: list) -> Any:
+        started = time.perf_counter()
+        torch.manual_seed(derive_seed(self.args.seed, "rollout", self.state.global_step, self.accelerator.process_index))
+        output = super()._generate(prompts)
+        self._phase_seconds["rollout"] += time.perf_counter() - started
+        return output
+
+    def _calculate_rewards(self, inputs: list, prompts: list, completions: list, completion_ids_list: list) -> torch.Tensor:
+        started = time.perf_counter()
+        self._rewards_BF = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        lengths_B = torch.tensor([len(ids) for ids in completion_ids_list], device=self.accelerator.device)
+        self._lengths_B = gather(lengths_B)
+        self._phase_seconds["reward"] += time.perf_counter() - started
+        return self._rewards_BF
+
+    def _generate_and_score_completions(self, inputs: list) -> dict[str, Any]:
+        output = super()._generate_and_score_completions(inputs)
+        if not self.model.training:
+            return output
+        started = time.perf_counter()
+        advantages_B = self._advantages([example["prompt"] for example in inputs])
+        local = len(inputs)
+        rank = self.accelerator.process_index
+        output["advantages"] = advantages_B[rank * local : (rank + 1) * local]
+        for _ in range(advantages_B.numel()):  # the completions table shows what was used, not TRL's own
+            self._logs["advantages"].pop()
+        self._logs["advantages"].extend(advantages_B.tolist())
+        self._phase_seconds["advantage"] += time.perf_counter() - started
+        return output
+
+    def _advantages(self, prompts: list) -> torch.Tensor:
+        """Advantages of the whole gathered batch. Returns [B] in generation order; logs what a study needs to see."""
+        assert self._rewards_BF is not None
+        G = self.num_generations
+        rewards_BF = self._rewards_BF
+        weights_F = self.reward_weights.to(rewards_BF.device)
+        unscorable_B = torch.isnan(rewards_BF).all(dim=1)
+        true_PG = (rewards_BF * weights_F).nansum(dim=1).view(-1, G)
+        mask_PG = ~unscorable_B.view(-1, G)
+        prompt_ids_P = [_prompt_id(p) for p in gather_object(prompts)[::G]]
+        step = self.state.global_step
+
+        observed_PG = self.noise(true_PG, seed=self.args.seed, step=step, prompt_ids_P=prompt_ids_P)
+        extras = self._extras(prompt_ids_P, G)
+        advantages_PG = self.estimator(observed_PG, mask_PG=mask_PG, **extras)
+        if not torch.isfinite(advantages_PG).all():
+            raise BadInput(f"estimator '{self.args.advantage_estimator}' returned a non-finite advantage at step {step}")
+        self._log_advantages(true_PG, observed_PG, advantages_PG, mask_PG)
+        return advantages_PG.reshape(-1)
+
+    def _extras(self, prompt_ids_P: list[str], G: int) -> dict[str, Any]:
+        """The keyword extras that the estimator asks for (`estimator.extras`)."""
+        extras: dict[str, Any] = {}
+        for name in self.estimator.extras:
+            if name == "prompt_ids_P":
+                extras[name] = prompt_ids_P
+            elif name == "lengths_PG":
+                extras[name] = self._lengths_B.view(-1, G)
+            elif name in ("seed", "step"):
+                extras[name] = self.args.seed if name == "seed" else self.state.global_step
+            else:
+                column = {"correct_PG": "correct", "partial_credit_PG": "partial_credit", "greedy_rewards_P": "greedy_reward"}.get(name)
+                values = self._logs["extra"].get(column) if column else None
+                if not values:
+                    raise BadInput(
+                        f"estimator '{self.args.advantage_estimator}' needs {name}, which nothing here provides"
+                        + (f"; a reward function provides it with log_extra('{column}', values)" if column else "")
+                    )
+                column_PG = torch.tensor(list(values), dtype=torch.float32, device=self.accelerator.device).view(-1, G)
+                extras[name] = column_PG[:, 0] if name.endswith("_P") else column_PG
+        return extras
+
+    def _log_advantages(
+        self, true_PG: torch.Tensor, observed_PG: torch.Tensor, advantages_PG: torch.Tensor, mask_PG: torch.Tensor
+    ) -> None:
+        metrics = self._metrics["train"]
+        scored = mask_PG.float().sum().clamp(min=1)
+        centred_PG = true_PG - (true_PG * mask_PG).sum(1, keepdim=True) / mask_PG.sum(1, keepdim=True).clamp(min=1)
+        informative_PG = mask_PG & (centred_PG.abs() > 1e-6)
+        mismatch_PG = informative_PG & (torch.sign(advantages_PG) != torch.sign(centred_PG))
+        values = {
+            "reward_observed": (observed_PG * mask_PG).sum() / scored,
+            "advantage_rms": (advantages_PG.square().sum() / scored).sqrt(),
+            "advantage_max": advantages_PG.abs().max(),
+            "zero_advantage_groups": (advantages_PG.abs() < 1e-8).all(dim=1).float().mean(),
+            "sign_mismatch": mismatch_PG.sum() / informative_PG.sum().clamp(min=1),
+        }
+        for name, value in values.items():
+            metrics[name].append(value.item())
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if self.model.training:
+            for phase, seconds in self._phase_seconds.items():
+                logs[f"seconds/{phase}"] = seconds
+                self._phase_seconds[phase] = 0.0
+        super().log(logs, start_time)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            folder = os.path.join(self._get_output_dir(trial=trial), f"checkpoint-{self.state.global_step}")
+            write_json(os.path.join(folder, ESTIMATOR_STATE), self.estimator.state_dict())
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint and (file := Path(checkpoint) / ESTIMATOR_STATE).exists():
+            self.estimator.load_state_dict(json.loads(file.read_text(encoding="utf-8")))
+
+
+def _prompt_id(prompt: Any) -> str:
+    """A prompt's identity over steps and processes: a hash of its text."""
+    text = json.dumps(prompt, sort_keys=True) if is_conversational({"prompt": prompt}) else str(prompt)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
