@@ -30,7 +30,16 @@ _HOMES = {
     "register_estimator": "krpo.advantages",
 }
 
-__all__ = [*_HOMES]
+__all__ = [
+    "KRPOConfig",
+    "KRPOTrainer",
+    "RunSpec",
+    "available_estimators",
+    "make_estimator",
+    "make_noise",
+    "make_task",
+    "register_estimator",
+]
 
 
 def __getattr__(name: str) -> Any:

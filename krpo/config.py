@@ -92,10 +92,10 @@ def load_yaml(path: str | Path) -> tuple[dict[str, Any], Source]:
 def _collect_lines(node: yaml.Node, prefix: str, lines: dict[str, int], name: str) -> None:
     if isinstance(node, yaml.MappingNode):
         for key_node, value_node in node.value:
-            key = f"{prefix}{key_node.value}"
+            key, line = f"{prefix}{key_node.value}", key_node.start_mark.line + 1
             if key in lines:
-                raise BadInput(f"{name}, line {key_node.start_mark.line + 1}: key '{key}' is given twice (first on line {lines[key]})")
-            lines[key] = key_node.start_mark.line + 1
+                raise BadInput(f"{name}, line {line}: key '{key}' is given twice (first on line {lines[key]})")
+            lines[key] = line
             _collect_lines(value_node, f"{key}.", lines, name)
     elif isinstance(node, yaml.SequenceNode):
         for i, item in enumerate(node.value):
@@ -107,7 +107,9 @@ def build(cls: type[T], data: Any, source: Source | None = None, *, prefix: str 
     """A frozen dataclass from a plain mapping. Raises `BadInput` on unknown or missing keys and on wrong types."""
     source = source or Source()
     if not isinstance(data, Mapping):
-        raise BadInput(f"{source.at(prefix.rstrip('.'))}: {prefix.rstrip('.') or 'the file'} must be a mapping, found {data!r}")
+        raise BadInput(
+            f"{source.at(prefix.rstrip('.'))}: {prefix.rstrip('.') or 'the file'} must be a mapping, found {data!r}"
+        )
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cast(Any, cls)) if f.init}
     for key in data:
@@ -146,12 +148,18 @@ def coerce(hint: Any, value: Any, source: Source, key: str) -> Any:
     if hint is Named:
         return _named(value, source, key)
     if dataclasses.is_dataclass(hint):
-        return value if isinstance(value, cast(type, hint)) else build(cast(type, hint), value, source, prefix=f"{key}.")
+        return (
+            value if isinstance(value, cast(type, hint)) else build(cast(type, hint), value, source, prefix=f"{key}.")
+        )
     if origin in (tuple, list):
         if isinstance(value, str) or not isinstance(value, (list, tuple)):
             raise BadInput(f"{source.at(key)}: '{key}' must be a list, found {value!r}")
         return tuple(coerce(args[0], item, source, f"{key}.{i}") for i, item in enumerate(value))
-    if origin in (dict, Mapping) or hint in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
+    if (
+        origin in (dict, Mapping)
+        or hint in (dict, Mapping)
+        or (isinstance(origin, type) and issubclass(origin, Mapping))
+    ):
         if not isinstance(value, Mapping):
             raise BadInput(f"{source.at(key)}: '{key}' must be a mapping, found {value!r}")
         return dict(value)
@@ -165,7 +173,9 @@ def coerce(hint: Any, value: Any, source: Source, key: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        wanted = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(hint, hint.__name__)
+        wanted = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(
+            hint, hint.__name__
+        )
         raise BadInput(f"{source.at(key)}: '{key}' must be {wanted}, found {value!r}")
     return value
 

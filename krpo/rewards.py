@@ -1,7 +1,7 @@
 """A task's verifier as reward functions for TRL.
 
-Each answer is verified once; `accuracy` (1 or 0) and `shaped` (the published 1 / 0.5 / 0.01 / 0) read the same verdicts,
-both are logged, and `reward_weights` says which of them trains.
+Each answer is verified once; `accuracy` (1 or 0) and `shaped` (the published 1 / 0.5 / 0.01 / 0) read the same
+verdicts, both are logged, and `reward_weights` says which of them trains.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ class TaskReward:
         **_: Any,
     ) -> list[float]:
         """1.0 where the extracted answer equals the gold answer, else 0.0. One value per completion."""
-        rows = [Row(id=i, prompt=p, answer=a, level=v) for i, p, a, v in zip(question_id, prompts, answer, level, strict=True)]
+        rows = [
+            Row(id=i, prompt=p, answer=a, level=v)
+            for i, p, a, v in zip(question_id, prompts, answer, level, strict=True)
+        ]
         self._verdicts = [self.task.verify(text, row) for text, row in zip(completions, rows, strict=True)]
         correct = [float(v.correct) for v in self._verdicts]
         if log_extra is not None:

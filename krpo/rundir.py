@@ -4,7 +4,7 @@
 runs/<grid>/grid.yaml        the grid, resolved
 runs/<grid>/<key>/
     spec.yaml                what was run (`krpo.spec.RunSpec`, resolved) and its key
-    manifest.json            git commit, package versions, base-weights hash, data fingerprint, host, wall time, peak memory
+    manifest.json            git commit, package versions, hashes of base weights and data, host, time, memory
     metrics.jsonl            one line per optimizer step; what depends on the machine is inside "wall"
     checkpoint/              a plain Hugging Face folder (safetensors) with krpo.json
     eval/<task>.jsonl        one row per question and sample
@@ -13,8 +13,8 @@ runs/<grid>/<key>/
     DONE | FAILED            JSON; FAILED holds the reason
 ```
 
-Every file is written to a temporary name and renamed, except the two that grow (`metrics.jsonl`, `log.txt`); a torn last
-line of a JSON Lines file is dropped on reading.
+Every file is written to a temporary name and renamed, except the two that grow (`metrics.jsonl`, `log.txt`); a torn
+last line of a JSON Lines file is dropped on reading.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a JSON Lines file. A torn last line is dropped; a broken line elsewhere is `BadInput` with its number."""
+    """The rows of a JSON Lines file. A torn last line is dropped; one broken elsewhere is `BadInput`."""
     rows = []
     try:
         lines = Path(path).read_bytes().split(b"\n")
@@ -171,7 +171,7 @@ class RunDir:
 
 
 def find_runs(root: str | Path) -> Iterator[RunDir]:
-    """The run directories under ``root`` (at most two levels down), in the order of their paths; ``root`` may be one itself."""
+    """The run directories under ``root`` (itself, or at most two levels down), in the order of their paths."""
     root = Path(root)
     if (root / "spec.yaml").exists():
         yield RunDir(root)

@@ -19,35 +19,47 @@ FORMAT = 1
 """Raised by a developer when the same specification would give other numbers than before."""
 
 
+def option(default: Any, text: str) -> Any:
+    """A field with its default and the text that `--help` shows for it."""
+    return field(default=default, metadata={"help": text})
+
+
 @dataclass(frozen=True)
 class RunSpec:
-    """One training run.
+    """One training run. Each field's text is its `--help`."""
 
-    A field's comment is its `--help`.
-    """
-
-    policy: str = "tiny"  # the model: `tiny` (built in), a Hugging Face name, or a local folder
-    task: Named = field(default_factory=lambda: Named("sums"))  # questions and their verifier: sums, arithmetic, ...
-    estimator: Named = field(default_factory=lambda: Named("krpo"))  # advantage estimator, with its parameters
-    noise: Named = field(default_factory=lambda: Named("none"))  # noise on the training reward, never on evaluation
-    seed: int = 0  # the one seed; data order, rollouts and noise are derived from it
-    steps: int = 100  # optimizer steps
-    prompts_per_step: int = 8  # P: prompts in a rollout batch
-    group_size: int = 12  # G: answers sampled per prompt
-    minibatches: int = 1  # optimizer steps per rollout batch (1: exactly on-policy)
-    reward: Literal["accuracy", "shaped"] = "accuracy"  # accuracy: 1 or 0; shaped: 1 / 0.5 / 0.01 / 0 as published
-    learning_rate: float = 1e-4  # Adam's
-    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"  # learning-rate schedule
-    warmup_steps: int = 0  # linear warm-up
-    kl_weight: float = 0.0  # weight of the KL penalty against the initial policy (TRL's beta)
-    clip: float = 0.2  # clip range of the probability ratio
-    max_grad_norm: float = 1.0  # gradient clipping; 0 switches it off
-    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "grpo"  # how token losses are averaged (TRL's loss_type)
-    temperature: float = 1.0  # of the rollouts; sampling is never truncated in training
-    max_completion_length: int = 64  # tokens an answer may have
+    policy: str = option("tiny", "the model: `tiny` (built in), a Hugging Face name, or a local folder")
+    task: Named = option(Named("sums"), "questions and their verifier: sums, arithmetic")
+    estimator: Named = option(Named("krpo"), "advantage estimator; its parameters by --set estimator.NAME=VALUE")
+    noise: Named = option(Named("none"), "noise on the training reward, never on evaluation: none, gaussian, flip, ...")
+    seed: int = option(0, "the one seed; data order, rollouts and noise are derived from it")
+    steps: int = option(100, "rollout batches")
+    prompts_per_step: int = option(8, "P: prompts in a rollout batch")
+    group_size: int = option(12, "G: answers sampled per prompt")
+    minibatches: int = option(1, "optimizer steps per rollout batch; 1 is exactly on-policy")
+    reward: Literal["accuracy", "shaped"] = option(
+        "accuracy", "accuracy: 1 or 0; shaped: 1 / 0.5 / 0.01 / 0 as published"
+    )
+    learning_rate: float = option(1e-4, "Adam's learning rate")
+    lr_schedule: Literal["constant", "linear", "cosine"] = option("constant", "constant, linear or cosine")
+    warmup_steps: int = option(0, "optimizer steps of linear warm-up")
+    kl_weight: float = option(0.0, "weight of the KL penalty against the initial policy (TRL's beta)")
+    clip: float = option(0.2, "clip range of the probability ratio")
+    max_grad_norm: float = option(1.0, "gradient clipping by norm; 0 switches it off")
+    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = option(
+        "grpo", "how token losses are averaged (TRL's loss_type)"
+    )
+    temperature: float = option(1.0, "sampling temperature of the rollouts; sampling is never truncated in training")
+    max_completion_length: int = option(64, "tokens an answer may have")
 
     def __post_init__(self) -> None:
-        at_least = {"steps": 1, "prompts_per_step": 1, "group_size": 2, "minibatches": 1, "max_completion_length": 1}
+        at_least = {
+            "steps": 1,
+            "prompts_per_step": 1,
+            "group_size": 2,
+            "minibatches": 1,
+            "max_completion_length": 1,
+        }
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 why = " (an advantage compares an answer with the others of its group)" if name == "group_size" else ""
@@ -74,7 +86,12 @@ class RunSpec:
 
 def run_key(spec: RunSpec, *, base_weights: str = "", data: str = "") -> str:
     """The run's key: a hash of the specification, of the base weights and of the data. 16 hexadecimal digits."""
-    content = {"format": FORMAT, "spec": canonical(spec.to_plain()), "base_weights": base_weights, "data": data}
+    content = {
+        "format": FORMAT,
+        "spec": canonical(spec.to_plain()),
+        "base_weights": base_weights,
+        "data": data,
+    }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

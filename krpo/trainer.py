@@ -5,7 +5,7 @@
     trainer = KRPOTrainer(
         model="Qwen/Qwen2.5-0.5B-Instruct",
         reward_funcs=my_reward,
-        args=KRPOConfig(output_dir="out", advantage_estimator="krpo", reward_noise="flip", reward_noise_params={"rate": 0.2}),
+        args=KRPOConfig(advantage_estimator="krpo", reward_noise="flip", reward_noise_params={"rate": 0.2}),
         train_dataset=dataset,
     )
     trainer.train()
@@ -22,7 +22,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from accelerate.utils import gather, gather_object
@@ -39,7 +39,7 @@ ESTIMATOR_STATE = "advantage_estimator.json"
 
 
 @dataclass
-class KRPOConfig(GRPOConfig):  # type: ignore[misc, valid-type]
+class KRPOConfig(GRPOConfig):
     """TRL's `GRPOConfig` and four options of our own.
 
     Parameters:
@@ -49,15 +49,19 @@ class KRPOConfig(GRPOConfig):  # type: ignore[misc, valid-type]
         reward_noise_params: its parameters, such as ``{"rate": 0.2}``.
     """
 
-    _VALID_DICT_FIELDS = [*GRPOConfig._VALID_DICT_FIELDS, "advantage_params", "reward_noise_params"]
+    _VALID_DICT_FIELDS: ClassVar = [*GRPOConfig._VALID_DICT_FIELDS, "advantage_params", "reward_noise_params"]
 
     advantage_estimator: str = field(default="krpo", metadata={"help": "Advantage estimator, by name."})
-    advantage_params: dict | str | None = field(default=None, metadata={"help": "Parameters of the advantage estimator (JSON)."})
+    advantage_params: dict | str | None = field(
+        default=None, metadata={"help": "Parameters of the advantage estimator (JSON)."}
+    )
     reward_noise: str = field(default="none", metadata={"help": "Noise model on the training reward, by name."})
-    reward_noise_params: dict | str | None = field(default=None, metadata={"help": "Parameters of the noise model (JSON)."})
+    reward_noise_params: dict | str | None = field(
+        default=None, metadata={"help": "Parameters of the noise model (JSON)."}
+    )
 
 
-class KRPOTrainer(GRPOTrainer):  # type: ignore[misc, valid-type]
+class KRPOTrainer(GRPOTrainer):
     """`trl.GRPOTrainer` with `KRPOConfig.advantage_estimator` in the place of the group's mean and deviation.
 
     Rewards are gathered over processes, summed over reward functions by `reward_weights`, disturbed by the noise model,
@@ -68,10 +72,11 @@ class KRPOTrainer(GRPOTrainer):  # type: ignore[misc, valid-type]
     undisturbed one would have drawn, and estimators that share a seed see the same rollouts at equal weights.
 
     A reward function may hand per-completion columns to the estimator with TRL's ``log_extra(name, values)``:
-    `correct`, `partial_credit` and `greedy_reward` are passed on as `correct_PG`, `partial_credit_PG` and `greedy_rewards_P`.
+    `correct`, `partial_credit` and `greedy_reward` are passed on as `correct_PG`, `partial_credit_PG` and
+    `greedy_rewards_P`.
     """
 
-    _tag_names = ["trl", "grpo", "krpo"]
+    _tag_names: ClassVar = ["trl", "grpo", "krpo"]
     _name = "KRPO"
 
     def __init__(self, model: Any, reward_funcs: Any = None, args: KRPOConfig | None = None, **kwargs: Any) -> None:
@@ -80,12 +85,12 @@ class KRPOTrainer(GRPOTrainer):  # type: ignore[misc, valid-type]
             args = KRPOConfig(f"{str(name).split('/')[-1]}-KRPO")
         if not isinstance(args, KRPOConfig):
             raise BadInput(f"KRPOTrainer needs a KRPOConfig, found {type(args).__name__}")
-        self.estimator = make_estimator(args.advantage_estimator, **(args.advantage_params or {}))
-        self.noise = make_noise(args.reward_noise, **(args.reward_noise_params or {}))
+        self.estimator = make_estimator(args.advantage_estimator, **_mapping(args.advantage_params))
+        self.noise = make_noise(args.reward_noise, **_mapping(args.reward_noise_params))
         if args.multi_objective_aggregation != "sum_then_normalize":
             raise BadInput(
-                f"multi_objective_aggregation is '{args.multi_objective_aggregation}': an advantage estimator works on one reward "
-                "per answer, so rewards are summed first; use 'sum_then_normalize'"
+                f"multi_objective_aggregation is '{args.multi_objective_aggregation}': an advantage estimator works on "
+                "one reward per answer, so rewards are summed first; use 'sum_then_normalize'"
             )
         if args.use_vllm:
             load_vllm()
@@ -95,12 +100,16 @@ class KRPOTrainer(GRPOTrainer):  # type: ignore[misc, valid-type]
 
     def _generate(self, prompts: list) -> Any:
         started = time.perf_counter()
-        torch.manual_seed(derive_seed(self.args.seed, "rollout", self.state.global_step, self.accelerator.process_index))
+        torch.manual_seed(
+            derive_seed(self.args.seed, "rollout", self.state.global_step, self.accelerator.process_index)
+        )
         output = super()._generate(prompts)
         self._phase_seconds["rollout"] += time.perf_counter() - started
         return output
 
-    def _calculate_rewards(self, inputs: list, prompts: list, completions: list, completion_ids_list: list) -> torch.Tensor:
+    def _calculate_rewards(
+        self, inputs: list, prompts: list, completions: list, completion_ids_list: list
+    ) -> torch.Tensor:
         started = time.perf_counter()
         self._rewards_BF = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         lengths_B = torch.tensor([len(ids) for ids in completion_ids_list], device=self.accelerator.device)
@@ -139,7 +148,9 @@ class KRPOTrainer(GRPOTrainer):  # type: ignore[misc, valid-type]
         extras = self._extras(prompt_ids_P, G)
         advantages_PG = self.estimator(observed_PG, mask_PG=mask_PG, **extras)
         if not torch.isfinite(advantages_PG).all():
-            raise BadInput(f"estimator '{self.args.advantage_estimator}' returned a non-finite advantage at step {step}")
+            raise BadInput(
+                f"estimator '{self.args.advantage_estimator}' returned a non-finite advantage at step {step}"
+            )
         self._log_advantages(true_PG, observed_PG, advantages_PG, mask_PG)
         return advantages_PG.reshape(-1)
 
@@ -154,7 +165,11 @@ class KRPOTrainer(GRPOTrainer):  # type: ignore[misc, valid-type]
             elif name in ("seed", "step"):
                 extras[name] = self.args.seed if name == "seed" else self.state.global_step
             else:
-                column = {"correct_PG": "correct", "partial_credit_PG": "partial_credit", "greedy_rewards_P": "greedy_reward"}.get(name)
+                column = {
+                    "correct_PG": "correct",
+                    "partial_credit_PG": "partial_credit",
+                    "greedy_rewards_P": "greedy_reward",
+                }.get(name)
                 values = self._logs["extra"].get(column) if column else None
                 if not values:
                     raise BadInput(
@@ -166,7 +181,11 @@ class KRPOTrainer(GRPOTrainer):  # type: ignore[misc, valid-type]
         return extras
 
     def _log_advantages(
-        self, true_PG: torch.Tensor, observed_PG: torch.Tensor, advantages_PG: torch.Tensor, mask_PG: torch.Tensor
+        self,
+        true_PG: torch.Tensor,
+        observed_PG: torch.Tensor,
+        advantages_PG: torch.Tensor,
+        mask_PG: torch.Tensor,
     ) -> None:
         metrics = self._metrics["train"]
         scored = mask_PG.float().sum().clamp(min=1)
@@ -200,6 +219,11 @@ class KRPOTrainer(GRPOTrainer):  # type: ignore[misc, valid-type]
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint and (file := Path(checkpoint) / ESTIMATOR_STATE).exists():
             self.estimator.load_state_dict(json.loads(file.read_text(encoding="utf-8")))
+
+
+def _mapping(params: dict | str | None) -> dict[str, Any]:
+    """Parameters as a mapping: the command line of a TRL script gives them as JSON text."""
+    return json.loads(params) if isinstance(params, str) else dict(params or {})
 
 
 def _prompt_id(prompt: Any) -> str:

@@ -1,0 +1,136 @@
+"""`krpo-train`: one training run from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from krpo.config import Source, build, load_yaml, set_dotted
+from krpo.errors import run_cli
+from krpo.spec import RunSpec
+
+EXAMPLES = """\
+examples:
+  krpo-train --steps 60 --output runs/first
+  krpo-train --estimator grpo --noise flip --set noise.rate=0.2 --seed 3
+  krpo-train --set estimator.process_variance=1e-4 --set task.levels='[hard]'
+  krpo-train --config runs/quick/0123456789abcdef/spec.yaml --output runs/again
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="krpo-train",
+        description="Train a policy with a named advantage estimator; write one run directory.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="a YAML file with any of the options below (a run's spec.yaml works)",
+    )
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="assignments",
+        help="set one option, dotted for parameters",
+    )
+    p.add_argument("--output", type=Path, metavar="DIR", help="the run directory (default: runs/train/<key>)")
+    p.add_argument("--dry-run", action="store_true", help="print the resolved specification and its key, train nothing")
+    p.add_argument("--quiet", action="store_true", help="print no progress")
+    group = p.add_argument_group("the run (each is also a key of --config)")
+    defaults = RunSpec()
+    for f in dataclasses.fields(RunSpec):
+        default = getattr(defaults, f.name)
+        shown = getattr(default, "label", default)
+        option = f"--{f.name.replace('_', '-')}"
+        group.add_argument(
+            option, dest=f"spec_{f.name}", metavar="VALUE", help=f"{f.metadata['help']} (default: {shown})"
+        )
+    return p
+
+
+def resolve(args: argparse.Namespace) -> RunSpec:
+    """File, then options, then `--set`, in this order."""
+    data: dict[str, Any] = {}
+    source = Source("the command line")
+    if args.config is not None:
+        data, source = load_yaml(args.config)
+        for derived in ("key", "format"):
+            data.pop(derived, None)
+    for f in dataclasses.fields(RunSpec):
+        if (value := getattr(args, f"spec_{f.name}")) is not None:
+            set_dotted(data, f"{f.name}={value}")
+    for assignment in args.assignments:
+        set_dotted(data, assignment)
+    return build(RunSpec, data, source)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    return run_cli(lambda: _main(args))
+
+
+def _main(args: argparse.Namespace) -> int:
+    spec = resolve(args)
+    import yaml
+
+    from krpo.advantages import make_estimator
+    from krpo.noise import make_noise
+    from krpo.tasks import make_task
+
+    make_estimator(spec.estimator)
+    make_noise(spec.noise)
+    make_task(spec.task)
+    if args.dry_run:
+        from krpo.train import key_of
+
+        print(yaml.safe_dump({"key": key_of(spec), **spec.to_plain()}, sort_keys=False), end="")
+        return 0
+    from krpo.train import key_of, train
+
+    output = args.output or Path("runs/train") / key_of(spec)
+    report = None if args.quiet else _Reporter(spec.steps)
+    run = train(spec, output, progress=report)
+    if report is not None:
+        report.close()
+    print(f"checkpoint: {run.checkpoint}")
+    return 0
+
+
+class _Reporter:
+    """Progress on standard error: a live line on a terminal, a line every tenth of the run elsewhere."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.live = steps, sys.stderr.isatty()
+        self.every = max(1, steps // 10)
+        self.seconds = 0.0
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        step = row["step"]
+        self.seconds += row["wall"]["step_seconds"]
+        left = self.seconds / step * (self.steps - step)
+        text = (
+            f"step {step}/{self.steps}  reward {row.get('reward', float('nan')):.3f}  "
+            f"advantage rms {row.get('advantage_rms', float('nan')):.2f}  {left:.0f} s left"
+        )
+        if self.live:
+            print(f"\r{text:<78}", end="", file=sys.stderr, flush=True)
+        elif step % self.every == 0 or step == self.steps:
+            print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self.live:
+            print(file=sys.stderr)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

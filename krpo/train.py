@@ -1,0 +1,238 @@
+"""One training run: a `RunSpec` becomes a run directory.
+
+policy + task -> KRPOTrainer -> metrics.jsonl, checkpoint/, manifest.json, DONE
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback
+from transformers.utils import logging as transformers_logging
+
+from krpo.errors import BadInput, KrpoError
+from krpo.policies import load_policy, weights_hash
+from krpo.provenance import git_state, machine, package_versions, peak_memory_mb
+from krpo.rewards import TaskReward, dataset_rows
+from krpo.rundir import RunDir, dumps, write_json, write_yaml
+from krpo.spec import FORMAT, RunSpec, run_key
+from krpo.tasks import Task, make_task
+from krpo.trainer import KRPOConfig, KRPOTrainer
+
+Progress = Callable[[dict[str, Any]], None]
+
+_NAMES = {  # TRL's name in its log -> the name in metrics.jsonl
+    "reward": "reward",
+    "rewards/accuracy/mean": "accuracy",
+    "rewards/shaped/mean": "reward_shaped",
+    "completions/mean_length": "completion_length",
+    "completions/clipped_ratio": "truncated",
+    "clip_ratio/region_mean": "clip_ratio",
+    "num_tokens": "tokens",
+}
+_KEPT = (
+    "loss", "grad_norm", "learning_rate", "reward_observed", "advantage_rms", "advantage_max", "zero_advantage_groups",
+    "sign_mismatch", "kl", "entropy", "formatted",
+)  # fmt: skip
+
+
+def key_of(spec: RunSpec, task: Task | None = None) -> str:
+    """The key of a specification: also covers the base weights and the task's data."""
+    return run_key(spec, base_weights=weights_hash(spec.policy), data=(task or make_task(spec.task)).fingerprint())
+
+
+def train(spec: RunSpec, path: str | Path, *, progress: Progress | None = None) -> RunDir:
+    """Train one run into the directory ``path`` and return it.
+
+    A directory that is DONE with the same key is left as it is. Raises `BadInput` where the specification cannot be
+    run, `KrpoError` where training failed (the reason is then in FAILED).
+
+    Args:
+        spec: what to run.
+        path: the run directory.
+        progress: called with each row of `metrics.jsonl`.
+    """
+    task = make_task(spec.task)
+    run = RunDir(path)
+    key = key_of(spec, task)
+    if run.status() == "done" and run.spec().get("key") == key:
+        return run
+    if run.status() != "missing" and run.spec().get("key") not in (None, key):
+        raise BadInput(
+            f"{run.path}: holds another run (key {run.spec().get('key')}, asked for {key}); choose another --output"
+        )
+    run.path.mkdir(parents=True, exist_ok=True)
+    run.clear()
+    write_yaml(run.spec_file, {"key": key, "format": FORMAT, **spec.to_plain()})
+    started = time.time()
+    try:
+        trainer = _trainer(spec, task, run, progress)
+        with _quiet():
+            trainer.train()
+        save_checkpoint(trainer, spec, key, run.checkpoint)
+        manifest = {
+            "key": key,
+            "git": git_state(),
+            "packages": package_versions(),
+            "base_weights": weights_hash(spec.policy),
+            "data": task.fingerprint(),
+            "seed": spec.seed,
+            "wall": {
+                "started": started,
+                "seconds": time.time() - started,
+                "peak_memory_mb": peak_memory_mb(),
+                **machine(),
+            },
+        }
+        write_json(run.manifest_file, manifest)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # a full disk must not hide the reason
+            run.mark_failed(reason_of(error))
+        raise
+    finally:
+        shutil.rmtree(run.path / "trainer", ignore_errors=True)
+    run.mark_done(steps=spec.steps)
+    return run
+
+
+def reason_of(error: BaseException) -> str:
+    """One line that says why a run ended."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return f"out of memory: {error}" if str(error) else "out of memory"
+    text = str(error).strip().splitlines()
+    return (
+        (text[0] if text else "no message")
+        if isinstance(error, KrpoError)
+        else f"{type(error).__name__}: {text[0] if text else ''}"
+    )
+
+
+def save_checkpoint(trainer: KRPOTrainer, spec: RunSpec, key: str, folder: Path) -> None:
+    """A plain Hugging Face folder (safetensors) with the tokenizer and krpo.json, written whole or not at all."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    model.save_pretrained(temporary, safe_serialization=True)
+    trainer.processing_class.save_pretrained(temporary)
+    write_json(temporary / "krpo.json", {"key": key, "spec": spec.to_plain(), "step": trainer.state.global_step})
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(temporary, folder)
+
+
+def _trainer(spec: RunSpec, task: Task, run: RunDir, progress: Progress | None) -> KRPOTrainer:
+    model, tokenizer = load_policy(spec.policy)
+    rows = task.train_rows(spec.seed, spec.steps * spec.prompts_per_step)
+    reward = TaskReward(task)
+    with _quiet():
+        return KRPOTrainer(
+            model=model,
+            reward_funcs=reward.functions(),
+            args=trainer_config(spec, run.path / "trainer"),
+            train_dataset=Dataset.from_list(dataset_rows(rows)),
+            processing_class=tokenizer,
+            callbacks=[_MetricsWriter(run.metrics_file, progress)],
+        )
+
+
+def trainer_config(spec: RunSpec, output_dir: Path) -> KRPOConfig:
+    """The specification in TRL's terms. One rollout batch of P x G answers is `minibatches` optimizer steps."""
+    schedule = "constant_with_warmup" if spec.lr_schedule == "constant" and spec.warmup_steps else spec.lr_schedule
+    cuda = torch.cuda.is_available()
+    return KRPOConfig(
+        output_dir=str(output_dir),
+        advantage_estimator=spec.estimator.name,
+        advantage_params=dict(spec.estimator.params) or None,
+        reward_noise=spec.noise.name,
+        reward_noise_params=dict(spec.noise.params) or None,
+        reward_weights=TaskReward.weights(spec.reward),
+        seed=spec.seed,
+        max_steps=spec.steps * spec.minibatches,
+        per_device_train_batch_size=spec.prompts_per_step * spec.group_size // spec.minibatches,
+        steps_per_generation=spec.minibatches,
+        num_generations=spec.group_size,
+        gradient_accumulation_steps=1,
+        learning_rate=spec.learning_rate,
+        lr_scheduler_type=schedule,
+        warmup_steps=spec.warmup_steps,
+        beta=spec.kl_weight,
+        epsilon=spec.clip,
+        max_grad_norm=spec.max_grad_norm,
+        loss_type=spec.loss_type,
+        temperature=spec.temperature,
+        max_completion_length=spec.max_completion_length,
+        shuffle_dataset=False,  # the task's rows come in the order of the run's own data stream
+        bf16=cuda,
+        use_cpu=not cuda,
+        gradient_checkpointing=cuda,
+        logging_steps=spec.minibatches,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        log_level="error",
+    )
+
+
+class _MetricsWriter(TrainerCallback):
+    """One line of metrics.jsonl per rollout batch; stops the run when the loss is no number."""
+
+    def __init__(self, file: Path, progress: Progress | None) -> None:
+        self.file, self.progress = file, progress
+        self.step, self.last = 0, time.perf_counter()
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.last = time.perf_counter()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        if not logs or "loss" not in logs:  # the summary at the end of training
+            return
+        self.step += 1
+        now = time.perf_counter()
+        row = metrics_row(self.step, logs, now - self.last)
+        self.last = now
+        with self.file.open("a", encoding="utf-8") as stream:
+            stream.write(dumps(row) + "\n")
+        if self.progress is not None:
+            self.progress(row)
+        if not math.isfinite(float(logs["loss"])) or not math.isfinite(float(logs.get("grad_norm", 0.0))):
+            raise KrpoError(
+                f"the loss or its gradient is not a number at step {self.step}; metrics up to there are kept"
+            )
+
+
+def metrics_row(step: int, logs: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """TRL's log as a row of metrics.jsonl; what depends on the machine is under "wall"."""
+    row: dict[str, Any] = {"step": step}
+    for theirs, ours in _NAMES.items():
+        if theirs in logs:
+            row[ours] = logs[theirs]
+    row.update({name: logs[name] for name in _KEPT if name in logs})
+    row.update({name: value for name, value in sorted(logs.items()) if name.startswith("accuracy/")})
+    wall = {f"{name.removeprefix('seconds/')}_seconds": v for name, v in logs.items() if name.startswith("seconds/")}
+    row["wall"] = {"step_seconds": seconds, **wall, "update_seconds": max(0.0, seconds - sum(wall.values()))}
+    return row
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """TRL and transformers say much that is no news here (defaults, padding, missing trackers)."""
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(before)
