@@ -1,0 +1,77 @@
+"""The one-dimensional Kalman filter over a group's rewards, in closed form.
+
+State: the prompt's mean reward x, a random walk of process variance Q; observations r_1..r_n of measurement
+variance R; prior N(x_0, P_0).
+
+    P_i^- = P_{i-1} + Q              K_i = P_i^- / (P_i^- + R)
+    x_i = x_{i-1} + K_i (r_i - x_{i-1})    P_i = (1 - K_i) P_i^-
+
+Neither K_i nor P_i depends on the rewards, so every estimate of x is an affine function of them: x = x_0 + B
+(r - x_0) with a fixed matrix B [n, n]. This file holds these matrices and variances, in float64 numpy.
+Source: R. E. Kalman (1960); for the smoother Rauch, Tung and Striebel (1965).
+
+An all-equal group of rewards c is estimated as x_0 + (row sum of B) (c - x_0): the prior keeps it from c.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from krpo.advantages.base import require
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a filter assumes. The defaults are KRPO's (arXiv 2505.07527)."""
+
+    process_variance: float = 1e-5
+    measurement_variance: float = 1e-2
+    prior_mean: float = 0.0
+    prior_variance: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(
+            self.process_variance >= 0,
+            f"process_variance is {self.process_variance}; it must not be negative",
+        )
+        require(
+            self.measurement_variance > 0,
+            f"measurement_variance is {self.measurement_variance}; it must be above 0",
+        )
+        require(self.prior_variance > 0, f"prior_variance is {self.prior_variance}; it must be above 0")
+
+
+class Estimate(NamedTuple):
+    """x = x_0 + weights_nn (r - x_0), with its variance by position."""
+
+    weights_nn: np.ndarray
+    variance_n: np.ndarray
+
+
+@lru_cache(maxsize=1024)
+def posterior(model: Model, n: int) -> Estimate:
+    """x_{i|i}: each answer's own reward included. Lower triangular."""
+    weights_nn, variance_n = np.zeros((n, n)), np.zeros(n)
+    row_n, variance = np.zeros(n), model.prior_variance
+    for i in range(n):
+        predicted = variance + model.process_variance
+        gain = predicted / (predicted + model.measurement_variance)
+        row_n = (1 - gain) * row_n
+        row_n[i] = gain
+        # P = K R is (1 - K) P^- without the cancellation in 1 - K
+        variance = gain * model.measurement_variance
+        weights_nn[i], variance_n[i] = row_n, variance
+    return Estimate(weights_nn, variance_n)
+
+
+@lru_cache(maxsize=1024)
+def prediction(model: Model, n: int) -> Estimate:
+    """x_{i|i-1}: what the answers before i say. Strictly lower triangular; the variance is P_i^-."""
+    weights_nn, variance_n = posterior(model, n)
+    before_nn = np.vstack([np.zeros((1, n)), weights_nn[:-1]])
+    before_n = np.concatenate([[model.prior_variance], variance_n[:-1]])
+    return Estimate(before_nn, before_n + model.process_variance)
