@@ -33,6 +33,18 @@ def nearest(name: object, known: Iterable[str], *, most: int = 3) -> str:
     return f"known: {', '.join(names)}" if names else "none are known"
 
 
+def reason_of(error: BaseException) -> str:
+    """One line that says why a run ended."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    if isinstance(error, KrpoError):
+        return first
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full"
+    if isinstance(error, MemoryError) or "out of memory" in first.lower():
+        return f"out of memory: {first}" if first else "out of memory"
+    return f"{type(error).__name__}: {first}"
+
+
 def run_cli(body: Callable[[], int | None]) -> int:
     """Run a command's body; turn what a user can mend into one line on standard error and an exit status.
 
@@ -51,7 +63,10 @@ def run_cli(body: Callable[[], int | None]) -> int:
         return 1
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            print(f"error: the disk is full ({error.filename or 'no file named'}); what was finished is kept", file=sys.stderr)
+            print(
+                f"error: the disk is full ({error.filename or 'no file named'}); what was finished is kept",
+                file=sys.stderr,
+            )
             return 1
         if isinstance(error, PermissionError):
             print(f"error: no permission for {error.filename}", file=sys.stderr)

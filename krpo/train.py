@@ -20,7 +20,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from transformers.utils import logging as transformers_logging
 
-from krpo.errors import BadInput, KrpoError
+from krpo.errors import BadInput, KrpoError, reason_of
 from krpo.policies import load_policy, weights_hash
 from krpo.provenance import git_state, machine, package_versions, peak_memory_mb
 from krpo.rewards import TaskReward, dataset_rows
@@ -95,7 +95,7 @@ def train(spec: RunSpec, path: str | Path, *, progress: Progress | None = None) 
             },
         }
         write_json(run.manifest_file, manifest)
-    except BaseException as error:
+    except Exception as error:
         with contextlib.suppress(OSError):  # a full disk must not hide the reason
             run.mark_failed(reason_of(error))
         raise
@@ -103,20 +103,6 @@ def train(spec: RunSpec, path: str | Path, *, progress: Progress | None = None) 
         shutil.rmtree(run.path / "trainer", ignore_errors=True)
     run.mark_done(steps=spec.steps)
     return run
-
-
-def reason_of(error: BaseException) -> str:
-    """One line that says why a run ended."""
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        return f"out of memory: {error}" if str(error) else "out of memory"
-    text = str(error).strip().splitlines()
-    return (
-        (text[0] if text else "no message")
-        if isinstance(error, KrpoError)
-        else f"{type(error).__name__}: {text[0] if text else ''}"
-    )
 
 
 def save_checkpoint(trainer: KRPOTrainer, spec: RunSpec, key: str, folder: Path) -> None:
