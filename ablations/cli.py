@@ -24,7 +24,7 @@ The same command again goes on where it stopped; runs that are done are not run 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="krpo-ablate",
-        description="Train every run of a grid file (estimator x noise x any other setting x seed) and score its checkpoint.",
+        description="Train every run of a grid (estimator x noise x other settings x seed) and score its checkpoint.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

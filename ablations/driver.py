@@ -49,7 +49,7 @@ def run_plan(plan: Plan, *, workers: int, display: Display, retry_failed: bool =
 
     from ablations.worker import preload
 
-    preload()
+    preload(plan.grid.evaluation)
     write_yaml(plan.root / "grid.yaml", plan.grid.to_plain())
     jobs = [*_base_jobs(plan), *(_cell_job(cell) for cell in todo)]
     cells = {cell.run.key: cell for cell in todo}

@@ -73,8 +73,8 @@ def load_grid(path: str | Path, assignments: Sequence[str] = ()) -> Grid:
 
     Args:
         path: the YAML file.
-        assignments: `--set key=value`. A key of a run (``steps=20``, ``task.levels=[hard]``) goes into `base`; ``seeds``,
-            ``axes.noise``, ``evaluation.limit`` and the like replace the grid's own.
+        assignments: `--set key=value`. A key of a run (``steps=20``, ``task.levels=[hard]``) goes into `base`;
+            ``seeds``, ``axes.noise``, ``evaluation.limit`` and the like replace the grid's own.
 
     Raises:
         BadInput: unknown key, wrong type, an empty axis, no seeds, a run that stands twice; with file, line and key.

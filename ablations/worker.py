@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.plan import Cell, evaluation_key
-from eval import EvalSpec, evaluate
+from eval import EvalSpec, evaluate, prepare
 from krpo.errors import reason_of
 from krpo.policies import policy_path
 from krpo.train import train
@@ -17,11 +17,9 @@ from krpo.train import train
 Send = Callable[[dict[str, Any]], None]
 
 
-def preload() -> None:
+def preload(evaluation: EvalSpec) -> None:
     """Import what every run needs, once, before the first fork: a run then starts in milliseconds."""
-    from eval import prepare
-
-    prepare("hf")
+    prepare(evaluation)
 
 
 def run_cell(cell: Cell, send: Send) -> None:
