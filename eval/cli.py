@@ -1,0 +1,106 @@
+"""`krpo-eval`: checkpoints in, scores with intervals out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from eval.spec import EvalSpec
+from krpo.errors import BadInput, run_cli
+
+EXAMPLES = """\
+examples:
+  krpo-eval runs/quick/*/checkpoint --tasks sums
+      every run's checkpoint, greedy; records go to each run's eval/ folder
+  krpo-eval ckpt --tasks gsm8k --data-dir data --limit 200
+      lm-eval's own 5-shot GSM8K on local files (gsm8k_train.jsonl, gsm8k_test.jsonl), first 200 questions
+  krpo-eval ckpt --tasks sums,gsm8k --samples 8 --temperature 1
+      eight sampled answers a question: their average, pass@k and all@k
+
+tasks: sums, arithmetic, gsm8k, and every lm-eval task by its name
+A finished evaluation is not run again; an interrupted one goes on where it stopped.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="krpo-eval",
+        description="Score checkpoints on held-out questions: one record per answer, and scores with intervals.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+    def option(name: str, text: str, **more: Any) -> None:
+        p.add_argument(name, help=text, **more)
+
+    option("checkpoints", "a checkpoint folder, a hub name, or `tiny`", nargs="+", metavar="CKPT")
+    option("--tasks", "what to score on, separated by commas", required=True, metavar="A,B")
+    option("--limit", "only the first N questions of each task", type=int, metavar="N")
+    option("--samples", "answers per question (default 1)", type=int, default=1, metavar="K")
+    option("--temperature", "0 is greedy (default)", type=float, default=0.0, metavar="T")
+    option("--backend", "auto: vLLM on a GPU if installed, else hf", choices=("auto", "hf", "vllm"), default="auto")
+    option("--data-dir", "local data files in place of the hub's", metavar="DIR")
+    option("--output", "where records go (default: eval/ beside or inside the checkpoint)", metavar="DIR")
+    option("--max-tokens", "tokens an answer may have (default: the task's)", type=int, metavar="N")
+    option("--batch-size", "most answers generated at once (default 256)", type=int, default=256, metavar="N")
+    dtypes = ("auto", "float32", "bfloat16", "float16")
+    option("--dtype", "auto: float32 on a CPU, the checkpoint's own on a GPU", choices=dtypes, default="auto")
+    option("--seed", "every sample's own seed is derived from it (default 0)", type=int, default=0)
+    option("--chat-template", "render prompts with the tokenizer's chat template", action="store_true")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    return run_cli(lambda: _evaluate(args))
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    spec = EvalSpec(
+        tasks=tuple(t.strip() for t in args.tasks.split(",") if t.strip()),
+        limit=args.limit,
+        samples=args.samples,
+        temperature=args.temperature,
+        backend=args.backend,
+        data_dir=args.data_dir,
+        max_tokens=args.max_tokens,
+        batch_size=args.batch_size,
+        dtype=args.dtype,
+        seed=args.seed,
+        chat_template=args.chat_template,
+    )
+    if len(set(args.checkpoints)) < len(args.checkpoints):
+        raise BadInput("a checkpoint is named twice")
+    outs: list[Path] | None = None
+    if args.output:
+        root = Path(args.output)
+        outs = [root] if len(args.checkpoints) == 1 else [root / name for name in folder_names(args.checkpoints)]
+
+    from eval.display import Display, print_results
+    from eval.runner import default_out_dir, evaluate
+
+    outs = outs or [default_out_dir(c) for c in args.checkpoints]
+    with Display(sys.stderr) as display:
+        results = evaluate(args.checkpoints, spec, out_dirs=outs, progress=display)
+    print_results(args.checkpoints, results, outs)
+    return 0
+
+
+def folder_names(checkpoints: Sequence[str]) -> list[str]:
+    """One folder name per checkpoint: its own, or its run's where it is called `checkpoint`; numbered if they clash."""
+    from pathlib import Path
+
+    names: list[str] = []
+    for checkpoint in checkpoints:
+        path = Path(checkpoint)
+        name = path.parent.name if path.name == "checkpoint" and path.parent.name else path.name
+        names.append(name if name not in names else f"{name}-{len(names)}")
+    return names
+
+
+if __name__ == "__main__":
+    sys.exit(main())
