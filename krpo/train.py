@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import logging as transformers_logging
 
 from krpo.errors import BadInput, KrpoError, reason_of
@@ -79,7 +79,7 @@ def train(spec: RunSpec, path: str | Path, *, progress: Progress | None = None) 
         trainer = _trainer(spec, task, run, progress)
         with _quiet():
             trainer.train()
-        save_checkpoint(trainer, spec, key, run.checkpoint)
+            save_checkpoint(trainer, spec, key, run.checkpoint)
         manifest = {
             "key": key,
             "git": git_state(),
@@ -122,7 +122,7 @@ def _trainer(spec: RunSpec, task: Task, run: RunDir, progress: Progress | None) 
     rows = task.train_rows(spec.seed, spec.steps * spec.prompts_per_step)
     reward = TaskReward(task)
     with _quiet():
-        return KRPOTrainer(
+        trainer = KRPOTrainer(
             model=model,
             reward_funcs=reward.functions(),
             args=trainer_config(spec, run.path / "trainer"),
@@ -130,6 +130,8 @@ def _trainer(spec: RunSpec, task: Task, run: RunDir, progress: Progress | None) 
             processing_class=tokenizer,
             callbacks=[_MetricsWriter(run.metrics_file, progress)],
         )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def trainer_config(spec: RunSpec, output_dir: Path) -> KRPOConfig:
@@ -216,9 +218,11 @@ def _quiet() -> Iterator[None]:
     """TRL and transformers say much that is no news here (defaults, padding, missing trackers)."""
     before = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         transformers_logging.set_verbosity(before)
+        transformers_logging.enable_progress_bar()
