@@ -1,0 +1,191 @@
+"""`KRPOTrainer` in real training: TRL's advantages bit for bit, seeds that repeat and differ, common random numbers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from krpo.config import Named
+from krpo.errors import BadInput, KrpoError
+from krpo.rewards import TaskReward
+from krpo.rundir import RunDir
+from krpo.spec import RunSpec
+from krpo.train import train
+from krpo.trainer import KRPOConfig, KRPOTrainer
+from krpo.trl_import import GRPOTrainer
+
+SHORT = {"steps": 2, "prompts_per_step": 3, "group_size": 4, "max_completion_length": 40}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def without_wall(run: RunDir) -> list[dict[str, Any]]:
+    return [{k: v for k, v in row.items() if k != "wall"} for row in run.metrics()]
+
+
+@dataclass
+class Recording:
+    """What a run did, step by step."""
+
+    answers: list[list[str]] = field(default_factory=list)
+    rewards: list[torch.Tensor] = field(default_factory=list)
+    observed: list[torch.Tensor] = field(default_factory=list)
+    advantages: list[torch.Tensor] = field(default_factory=list)
+    trl_advantages: list[torch.Tensor] = field(default_factory=list)
+
+
+@pytest.fixture
+def record(monkeypatch, tmp_path) -> Callable[..., Recording]:
+    """Train a short run and record what went through the trainer."""
+
+    def run(name: str, **settings: Any) -> Recording:
+        seen = Recording()
+        accuracy, log, stock = (
+            TaskReward.accuracy,
+            KRPOTrainer._log_advantages,
+            GRPOTrainer._generate_and_score_completions,
+        )
+
+        def with_answers(self, completions, **columns):
+            seen.answers.append(list(completions))
+            return accuracy(self, completions=completions, **columns)
+
+        def with_rewards(self, true_PG, observed_PG, advantages_PG, mask_PG):
+            seen.rewards.append(true_PG.clone())
+            seen.observed.append(observed_PG.clone())
+            seen.advantages.append(advantages_PG.clone())
+            return log(self, true_PG, observed_PG, advantages_PG, mask_PG)
+
+        def with_trl(self, inputs):
+            output = stock(self, inputs)
+            seen.trl_advantages.append(output["advantages"].clone())
+            return output
+
+        with monkeypatch.context() as patch:
+            patch.setattr(TaskReward, "accuracy", with_answers)
+            patch.setattr(KRPOTrainer, "_log_advantages", with_rewards)
+            patch.setattr(GRPOTrainer, "_generate_and_score_completions", with_trl)
+            train(RunSpec(**{**SHORT, **settings}), tmp_path / name)
+        return seen
+
+    return run
+
+
+def test_grpo_gives_the_advantages_of_stock_trl_bit_for_bit(record):
+    seen = record("run", estimator=Named("grpo"), steps=3, prompts_per_step=6)
+    assert len(seen.advantages) == 3
+    assert any(a.abs().max() > 0 for a in seen.advantages)
+    for ours_PG, theirs_B in zip(seen.advantages, seen.trl_advantages, strict=True):
+        assert torch.equal(ours_PG.reshape(-1), theirs_B)
+
+
+def test_two_runs_with_one_seed_are_identical_and_two_seeds_differ(tmp_path):
+    spec = {**SHORT, "estimator": Named("krpo"), "noise": Named("gaussian", {"sigma": 0.3})}
+    first = train(RunSpec(**spec, seed=1), tmp_path / "a")
+    again = train(RunSpec(**spec, seed=1), tmp_path / "b")
+    other = train(RunSpec(**spec, seed=2), tmp_path / "c")
+    assert without_wall(first) == without_wall(again)
+    weights = "model.safetensors"
+    assert (first.checkpoint / weights).read_bytes() == (again.checkpoint / weights).read_bytes()
+    assert without_wall(first) != without_wall(other)
+
+
+def test_estimators_that_share_a_seed_share_answers_rewards_and_noise_at_step_one(record):
+    noise = Named("flip", {"rate": 0.3})
+    seen = {name: record(name, estimator=Named(name), noise=noise) for name in ("grpo", "krpo", "rloo")}
+    grpo = seen["grpo"]
+    assert not torch.equal(grpo.rewards[0], grpo.observed[0])
+    for name in ("krpo", "rloo"):
+        assert seen[name].answers[0] == grpo.answers[0]
+        assert torch.equal(seen[name].rewards[0], grpo.rewards[0])
+        assert torch.equal(seen[name].observed[0], grpo.observed[0])
+        assert not torch.equal(seen[name].advantages[0], grpo.advantages[0])
+
+
+def test_a_rollout_batch_in_minibatches_is_one_row_of_metrics(tmp_path):
+    run = train(RunSpec(**{**SHORT, "minibatches": 3}), tmp_path / "run")
+    rows = run.metrics()
+    assert [row["step"] for row in rows] == [1, 2]
+    assert run.status() == "done"
+    assert run.spec()["minibatches"] == 3
+
+
+def test_the_kl_penalty_is_logged_where_there_is_one(tmp_path):
+    run = train(RunSpec(**{**SHORT, "kl_weight": 0.01}), tmp_path / "run")
+    assert run.metrics()[0]["kl"] == pytest.approx(0.0, abs=1e-6)  # before the first update the policy is the reference
+    assert run.metrics()[1]["kl"] > 0
+
+
+def test_a_checkpoint_is_a_plain_folder_of_safetensors(tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    run = train(RunSpec(**SHORT), tmp_path / "run")
+    names = {p.name for p in run.checkpoint.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "krpo.json"} <= names
+    assert not {n for n in names if n.endswith((".bin", ".pt", ".pkl"))}
+    assert AutoModelForCausalLM.from_pretrained(run.checkpoint).num_parameters() > 0
+    assert AutoTokenizer.from_pretrained(run.checkpoint)("7+9=").input_ids
+
+
+def test_a_loss_that_is_no_number_fails_the_run_and_keeps_its_metrics(tmp_path):
+    with pytest.raises(KrpoError, match="not a number at step"):
+        train(RunSpec(**{**SHORT, "steps": 20, "learning_rate": 1e30, "max_grad_norm": 0.0}), tmp_path / "run")
+    run = RunDir(tmp_path / "run")
+    assert run.status() == "failed"
+    assert run.metrics()
+    assert not run.checkpoint.exists()
+
+
+def test_a_directory_that_holds_another_run_is_left_alone(tmp_path):
+    run = train(RunSpec(**SHORT), tmp_path / "run")
+    before = run.metrics_file.read_bytes()
+    with pytest.raises(BadInput, match="holds another run"):
+        train(RunSpec(**SHORT, seed=9), tmp_path / "run")
+    train(RunSpec(**SHORT), tmp_path / "run")  # the same run: found done
+    assert run.metrics_file.read_bytes() == before
+
+
+def test_what_the_configuration_cannot_mean_is_refused(tmp_path):
+    from krpo.policies import load_policy
+
+    model, tokenizer = load_policy("tiny")
+    settings = {"output_dir": str(tmp_path), "use_cpu": True, "bf16": False, "report_to": "none"}
+    for bad, part in [
+        ({"advantage_estimator": "kpro"}, "krpo"),
+        ({"reward_noise": "gausian"}, "gaussian"),
+        ({"advantage_params": {"proces_variance": 1.0}}, "process_variance"),
+        ({"multi_objective_aggregation": "normalize_then_sum"}, "sum_then_normalize"),
+    ]:
+        with pytest.raises(BadInput, match=part):
+            KRPOTrainer(model, reward_funcs=len, args=KRPOConfig(**settings, **bad), processing_class=tokenizer)
+
+
+HEAVY = "{'vllm', 'lm_eval', 'ray', 'matplotlib'}"
+IMPORTS = f"import sys, krpo; from krpo import KRPOTrainer; assert not {HEAVY} & set(sys.modules)"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        IMPORTS,
+        "import sys, krpo, eval, ablations, reports; assert not {'torch', 'pandas'} & set(sys.modules)",
+        *(
+            f"import sys; from {room}.cli import parser; parser().format_help(); "
+            "assert not {'torch', 'pandas', 'vllm', 'lm_eval', 'matplotlib', 'transformers'} & set(sys.modules)"
+            for room in ("krpo", "eval", "ablations", "reports")
+        ),
+    ],
+)
+def test_imports_stay_light(code):
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
