@@ -1,17 +1,16 @@
 """Models of reward noise: what the estimator sees instead of the reward. Never used in evaluation.
 
-Every draw is a function of (run seed, step, prompt, occurrence of the prompt in the batch, place in the
-group), so it depends neither on the estimator nor on which other prompts are in the batch, and a resumed run
-sees what it would have seen. Each answer has one uniform number and all models are functions of it: at one
-seed a flip at rate 0.1 is also a flip at rate 0.2, and two Gaussian levels differ by a factor.
+Every draw is a function of (run seed, step, prompt, occurrence of the prompt in the batch, place in the group), so
+it depends neither on the estimator nor on which other prompts are in the batch, and a resumed run sees what it
+would have seen. Each answer has one uniform number and all models are functions of it: at one seed a flip at rate
+0.1 is also a flip at rate 0.2, and two Gaussian levels differ by a factor.
 
-Youden's J of a binary reward is (true-positive rate) - (false-positive rate) of what is observed; a model
-that is not about binary rewards has none.
+Youden's J of a binary reward is (true-positive rate) - (false-positive rate) of what is observed; a model that is
+not about binary rewards has none.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,7 @@ from scipy.special import ndtri
 from krpo.config import Named
 from krpo.errors import BadInput
 from krpo.registry import Registry
-from krpo.streams import generator
+from krpo.streams import prompt_generators
 
 
 class RewardNoise:
@@ -60,16 +59,17 @@ class Draws:
 
     def uniform_PG(self) -> np.ndarray:
         """One number in (0, 1) for each answer; the first G of a group do not depend on G."""
-        uniform_PG = np.stack([stream.random(self.group_size) for stream in self._streams("answer")])
-        return np.maximum(uniform_PG, 2.0**-54)
+        streams = prompt_generators(self.seed, "noise of an answer", self.step, self.prompt_ids_P)
+        return _open_interval(np.stack([stream.random(self.group_size) for stream in streams]))
 
-    def _streams(self, purpose: str) -> list[np.random.Generator]:
-        seen: Counter[str] = Counter()
-        streams = []
-        for prompt_id in map(str, self.prompt_ids_P):
-            streams.append(generator(self.seed, "noise", purpose, self.step, prompt_id, seen[prompt_id]))
-            seen[prompt_id] += 1
-        return streams
+    def uniform_P(self) -> np.ndarray:
+        """One number in (0, 1) for each prompt, shared by its answers."""
+        streams = prompt_generators(self.seed, "noise of a group", self.step, self.prompt_ids_P)
+        return _open_interval(np.array([stream.random() for stream in streams]))
+
+
+def _open_interval(uniform: np.ndarray) -> np.ndarray:
+    return np.maximum(uniform, 2.0**-54)
 
 
 NOISES: Registry[RewardNoise] = Registry("noise", RewardNoise)

@@ -1,8 +1,8 @@
 """A registry of named, parametrised components: advantage estimators, their parts, and reward noise.
 
-A component is registered under a name with the function or class that makes it; the keyword parameters of
-that function are what YAML and the command line may set, checked and converted by their type hints. A user's
-own component is named `package.module:object`.
+A component is registered under a name with the function or class that makes it; the keyword parameters of that
+function are what YAML and the command line may set, checked and converted by their type hints. A user's own
+component is named `package.module:object`.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ share a seed share their data order, their rollouts at equal weights, and their 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,3 +26,16 @@ def derive_seed(seed: int, *purpose: str | int, bits: int = 63) -> int:
 def generator(seed: int, *purpose: str | int) -> np.random.Generator:
     """A numpy generator (Philox, counter-based) of its own for this seed and purpose."""
     return np.random.Generator(np.random.Philox(key=derive_seed(seed, *purpose, bits=127)))
+
+
+def prompt_generators(seed: int, purpose: str, step: int, prompt_ids_P: Sequence[str]) -> list[np.random.Generator]:
+    """A generator for each prompt of a batch, keyed by what the prompt is and not by where it stands.
+
+    A prompt that occurs twice in the batch gets two streams, told apart by their occurrence.
+    """
+    seen: Counter[str] = Counter()
+    streams = []
+    for prompt_id in map(str, prompt_ids_P):
+        streams.append(generator(seed, purpose, step, prompt_id, seen[prompt_id]))
+        seen[prompt_id] += 1
+    return streams

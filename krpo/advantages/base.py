@@ -1,7 +1,7 @@
 """What an advantage estimator is, and how one is put together from a baseline and a scale.
 
-Shapes: P prompts, G answers per prompt in generation order. An answer that could not be scored has
-``mask_PG`` False: its advantage is 0 and it does not move the others.
+Shapes: P prompts, G answers per prompt in generation order. An answer that could not be scored has ``mask_PG``
+False: its advantage is 0 and it does not move the others.
 """
 
 from __future__ import annotations

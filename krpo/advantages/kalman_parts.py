@@ -1,12 +1,15 @@
 """Kalman estimates as baselines, and their standard deviations as scales, over the answers of one group.
 
-    baseline               subtracts                     scale                  divides by
-    running_kalman         x_{i|i}                       kalman_posterior_std   sqrt(P_{i|i}) + eps
-    kalman_prediction      x_{i|i-1}                     kalman_innovation_std  sqrt(P_{i|i-1} + R) + eps
+    baseline            subtracts                 scale                   divides by
+    running_kalman      x_{i|i}                   kalman_posterior_std    sqrt(P_{i|i}) + eps
+    kalman_prediction   x_{i|i-1}                 kalman_innovation_std   sqrt(P_{i|i-1} + R) + eps
+    kalman_final        x_{n|n}                   kalman_final_std        sqrt(P_{n|n}) + eps
+    kalman_smoother     x_{i|n}                   kalman_smoother_std     sqrt(P_{i|n}) + eps
+    kalman_loo          x of the other answers    kalman_loo_std          sqrt(P of the others) + eps
 
-The filter is started anew for each group; an answer that could not be scored is skipped by it. All are
-parametrised by `krpo.advantages.kalman.Model`. A baseline of an all-equal group differs from its rewards by
-what the prior still weighs.
+The filter is started anew for each group; an answer that could not be scored is skipped by it. All are parametrised
+by `krpo.advantages.kalman.Model`. A baseline of an all-equal group differs from its rewards by what the prior still
+weighs.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import numpy as np
 import torch
 
 from krpo.advantages import kalman
-from krpo.advantages.base import AdvantageEstimator, Baseline, Batch, Composed, Scale, require
+from krpo.advantages.base import AdvantageEstimator, Baseline, Batch, Scale, require
 from krpo.advantages.group import per_group
 from krpo.advantages.kalman import Model
 from krpo.advantages.registry import register_baseline, register_scale
@@ -98,27 +101,73 @@ class InnovationStd(KalmanScale):
         return np.sqrt(kalman.prediction(self, n).variance_n + self.measurement_variance)
 
 
-class LinearFilter(Composed):
-    """A Kalman baseline with a Kalman scale, as one matrix product: A = M (r - x_0), M = (1 - B) / std."""
+@register_baseline("kalman_final")
+@dataclass(frozen=True)
+class Final(KalmanBaseline):
+    """x_{n|n} for all answers."""
 
-    baseline: KalmanBaseline
-    scale: KalmanScale
+    def weights_nn(self, n: int) -> np.ndarray:
+        return kalman.final(self, n).weights_nn
 
-    def __init__(self, baseline: KalmanBaseline, scale: KalmanScale) -> None:
-        super().__init__(baseline, scale)
+
+@register_scale("kalman_final_std")
+@dataclass(frozen=True)
+class FinalStd(KalmanScale):
+    """sqrt(P_{n|n}), one number for the group."""
+
+    def std_n(self, n: int) -> np.ndarray:
+        return np.sqrt(kalman.final(self, n).variance_n)
+
+
+@register_baseline("kalman_smoother")
+@dataclass(frozen=True)
+class Smoother(KalmanBaseline):
+    """x_{i|n}, the Rauch-Tung-Striebel smoother."""
+
+    def weights_nn(self, n: int) -> np.ndarray:
+        return kalman.smoother(self, n).weights_nn
+
+
+@register_scale("kalman_smoother_std")
+@dataclass(frozen=True)
+class SmootherStd(KalmanScale):
+    """sqrt(P_{i|n})."""
+
+    def std_n(self, n: int) -> np.ndarray:
+        return np.sqrt(kalman.smoother(self, n).variance_n)
+
+
+@register_baseline("kalman_loo")
+@dataclass(frozen=True)
+class LeaveOneOutFilter(KalmanBaseline):
+    """The final estimate of a filter over the group's other answers: independent of the answer itself."""
+
+    def weights_nn(self, n: int) -> np.ndarray:
+        return kalman.leave_one_out(self, n).weights_nn
+
+
+@register_scale("kalman_loo_std")
+@dataclass(frozen=True)
+class LeaveOneOutStd(KalmanScale):
+    """The standard deviation of that estimate."""
+
+    def std_n(self, n: int) -> np.ndarray:
+        return np.sqrt(kalman.leave_one_out(self, n).variance_n)
+
+
+class Linear(AdvantageEstimator):
+    """Advantages that are a fixed matrix times the rewards: A = M (r - x_0), one matrix product for a batch.
+
+    The matrix is cached for each number of answers, dtype and device.
+    """
+
+    def __init__(self, prior_mean: float) -> None:
+        self.prior_mean = prior_mean
         self._operator = lru_cache(maxsize=256)(self._operator_of)
 
     def matrix_nn(self, n: int) -> np.ndarray:
-        """M for groups of n answers, float64: advantages = M (rewards - prior_mean)."""
-        return (np.eye(n) - self.baseline.weights_nn(n)) / (self.scale.std_n(n) + self.scale.eps)[:, None]
-
-    def _operator_of(self, n: int, dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        matrix_nn = self.matrix_nn(n)
-        offset_n = -self.baseline.prior_mean * matrix_nn.sum(axis=1)
-        return (
-            torch.as_tensor(matrix_nn.T.copy()).to(device=device, dtype=dtype),
-            torch.as_tensor(offset_n).to(device=device, dtype=dtype),
-        )
+        """M for groups of n answers, in float64."""
+        raise NotImplementedError
 
     def compute(self, batch: Batch) -> torch.Tensor:
         return per_group(batch, self._apply)
@@ -127,10 +176,30 @@ class LinearFilter(Composed):
         matrix_GG, offset_G = self._operator(rewards_PG.shape[1], rewards_PG.dtype, rewards_PG.device)
         return torch.addmm(offset_G, rewards_PG, matrix_GG)
 
+    def _operator_of(self, n: int, dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        matrix_nn = self.matrix_nn(n)
+        offset_n = -self.prior_mean * matrix_nn.sum(axis=1)
+        return (
+            torch.as_tensor(matrix_nn.T.copy()).to(device=device, dtype=dtype),
+            torch.as_tensor(offset_n).to(device=device, dtype=dtype),
+        )
+
+
+class LinearFilter(Linear):
+    """A Kalman baseline with a Kalman scale: M = (1 - B) / std."""
+
+    def __init__(self, baseline: KalmanBaseline, scale: KalmanScale) -> None:
+        super().__init__(baseline.prior_mean)
+        self.baseline = baseline
+        self.scale = scale
+
+    def matrix_nn(self, n: int) -> np.ndarray:
+        return (np.eye(n) - self.baseline.weights_nn(n)) / (self.scale.std_n(n) + self.scale.eps)[:, None]
+
 
 def pair(
     baseline: type[KalmanBaseline], scale: type[KalmanScale], defaults: Model | None = None
-) -> Callable[..., AdvantageEstimator]:
+) -> Callable[..., LinearFilter]:
     """A factory of the estimator (r - baseline) / scale in which both parts share one model."""
     d = defaults or Model()
 
@@ -141,7 +210,7 @@ def pair(
         prior_mean: float = d.prior_mean,
         prior_variance: float = d.prior_variance,
         eps: float = 1e-8,
-    ) -> AdvantageEstimator:
+    ) -> LinearFilter:
         model = (process_variance, measurement_variance, prior_mean, prior_variance)
         return LinearFilter(baseline(*model), scale(*model, eps=eps))
 

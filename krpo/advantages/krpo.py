@@ -3,12 +3,12 @@
     krpo           A_i = (r_i - x_{i|i}) / (sqrt(P_{i|i}) + eps)     arXiv 2505.07527, code of 2025-05-18
     krpo_unit_rms  krpo, divided by its root mean square over the batch
 
-x and P are the running posterior of `krpo.advantages.kalman`, started anew for each group and run over its
-answers in generation order. Equivalently A_i = c_i (r_i - x_{i-1}), c_i = (1 - K_i)/sqrt(K_i R): a fixed
-lower-triangular matrix times the rewards, so a whole batch is one matrix product.
+x and P are the running posterior of `krpo.advantages.kalman`, started anew for each group and run over its answers
+in generation order. Equivalently A_i = c_i (r_i - x_{i-1}), c_i = (1 - K_i)/sqrt(K_i R): a fixed lower-triangular
+matrix times the rewards, so a whole batch is one matrix product.
 
-An all-equal group does not get 0: the prior mean x_0 = 0 leaks into the advantages (a group of 12 ones sums
-to 0.554); only a group of rewards x_0 gets 0.
+An all-equal group does not get 0: the prior mean x_0 = 0 leaks into the advantages (a group of 12 ones sums to
+0.554); only a group of rewards x_0 gets 0.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@
     unit_rms     A_i = d_i / (root mean square of d over the batch + eps)
     whiten       A_i = (d_i - mean of d over the batch) / (std of d over the batch + eps)
 
-None of them turns a batch of zeros into anything else; `whiten` moves a zero where the rest of the batch has
-a mean.
+None of them turns a batch of zeros into anything else; `whiten` moves a zero where the rest of the batch has a
+mean.
 """
 
 from __future__ import annotations
