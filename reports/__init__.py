@@ -1,1 +1,28 @@
-"""Reports: runs -> tables -> figures -> one page. Everything from stored data."""
+"""Reports: runs -> tables -> figures -> one page. Everything from stored data.
+
+    import reports
+    page = reports.render("runs/noise")               # figures, tables and index.html; returns its path
+    study = reports.read_study(["runs/noise"])        # pandas frames: study.runs, study.steps, study.scores
+    from reports import statistics                    # paired t, sign-flip, bands, Holm, power, ...
+
+Names are imported when first used, so `import reports` loads neither pandas nor matplotlib; torch is never loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reports.report import render
+    from reports.tables import Study, read_study
+
+_HOMES = {"render": "reports.report", "read_study": "reports.tables", "Study": "reports.tables"}
+
+__all__ = ["Study", "read_study", "render"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'reports' has no attribute {name!r}")

@@ -1,0 +1,223 @@
+"""What a grid's runs say about its arms: final scores, differences paired by seed, and the primary endpoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from krpo.errors import BadInput, nearest
+from krpo.streams import generator
+from reports import statistics
+from reports.names import estimator_name, named
+from reports.tables import Study
+
+POOLED = "mean over conditions"
+"""The condition of a difference that was first averaged, seed by seed, over all conditions of the grid."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What was declared before the runs: one metric, one pair of arms, and the conditions in which they are
+    compared."""
+
+    task: str
+    metric: str
+    level: str
+    baseline: str
+    treatment: str | None
+    conditions: tuple[str, ...]
+    smallest_effect: float | None
+    declared: str  # the grid file's own words; empty where it has none
+
+    @property
+    def measure(self) -> str:
+        where = "" if self.level == "all" else f" ({self.level})"
+        return f"held-out {self.task}{where} {self.metric.replace('_', ' ')}"
+
+
+def endpoint(study: Study) -> Endpoint | None:
+    """The primary endpoint: the primary metric of the grid file's first evaluation task, and the arms and the condition
+    of its `report` section (`baseline`, `treatment`, `condition`, `smallest_effect`).
+
+    Defaults: `krpo` against `grpo`, in every condition. None where no finished run has been evaluated. Raises
+    `BadInput`
+    where the section names something that the grid does not have.
+    """
+    file = study.roots[0] / "grid.yaml"
+    section = study.plan.get("report") or {}
+    if not isinstance(section, dict):
+        raise BadInput(f"{file}: 'report' must be a mapping, as in report: {{baseline: grpo, treatment: krpo}}")
+    if study.scores.empty:
+        return None
+    tasks = list(dict.fromkeys(study.scores.task))
+    wanted = (study.plan.get("evaluation") or {}).get("tasks") or []
+    task = next((task for task in wanted if task in tasks), tasks[0])
+    of_task = study.scores[study.scores.task == task]
+    metrics = [*of_task[of_task.primary].metric, *of_task.metric]
+    arms = study.estimators
+    planned = [named(value).label for value in (study.plan.get("axes") or {}).get("estimator") or []]
+
+    def chosen(key: str, default: str, known: Sequence[str]) -> str:
+        if section.get(key) is None:
+            return default
+        label = named(section[key]).label
+        if label not in known:
+            raise BadInput(f"{file}: report.{key} is '{label}', which this grid does not have; {nearest(label, known)}")
+        return label
+
+    baseline = chosen("baseline", "grpo" if "grpo" in arms else arms[0], [*arms, *planned])
+    others = [arm for arm in [*arms, *planned] if arm != baseline]
+    treatment = chosen("treatment", "krpo" if "krpo" in others else others[0], others) if others else None
+    conditions = tuple(study.conditions)
+    noises = dict(zip(study.runs.noise, study.runs.condition, strict=True))
+    if section.get("condition") is not None:
+        one = chosen("condition", "", [*noises, *conditions])
+        conditions = (noises.get(one, one),)
+    effect = section.get("smallest_effect")
+    return Endpoint(
+        task=task,
+        metric=metrics[0],
+        level="all",
+        baseline=baseline,
+        treatment=treatment,
+        conditions=conditions,
+        smallest_effect=float(effect) if isinstance(effect, (int, float)) else None,
+        declared=str(study.plan.get("primary_endpoint") or "").strip(),
+    )
+
+
+def final_scores(study: Study, task: str, metric: str) -> pd.DataFrame:
+    """One row per finished run and level: DESCRIPTION, level, value, stderr, n."""
+    of = study.scores[(study.scores.task == task) & (study.scores.metric == metric)]
+    return of.drop(columns=["task", "metric", "primary"]).reset_index(drop=True)
+
+
+def base_scores(study: Study, task: str, metric: str) -> dict[str, float]:
+    """The untrained policy's score by level; empty where it was not evaluated or where the grid has several
+    policies."""
+    of = study.base[(study.base.task == task) & (study.base.metric == metric)]
+    if of.policy.nunique() != 1 or study.runs.policy.nunique() > 1:
+        return {}
+    return dict(zip(of.level, of.value, strict=True))
+
+
+def paired_differences(scores: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Every arm against the baseline, paired by seed within a condition and level.
+
+    Columns: estimator, condition, level, seed, treatment, baseline, difference. A seed that one of the two arms lacks
+    is left out; `unpaired_seeds` counts those.
+    """
+    keys = ["condition", "level", "seed"]
+    base = scores[scores.estimator == baseline][[*keys, "value"]].rename(columns={"value": "baseline"})
+    rest = scores[scores.estimator != baseline][["estimator", *keys, "value"]].rename(columns={"value": "treatment"})
+    pairs = rest.merge(base, on=keys, how="inner")
+    return pairs.assign(difference=pairs.treatment - pairs.baseline)
+
+
+def pooled(differences: pd.DataFrame, conditions: int) -> pd.DataFrame:
+    """Each seed's difference averaged over all conditions; only seeds that have every condition."""
+    grouped = differences.groupby(["estimator", "level", "seed"], sort=False)
+    means = grouped[["treatment", "baseline", "difference"]].mean()
+    complete = means[grouped.condition.nunique() == conditions]
+    return complete.reset_index().assign(condition=POOLED)
+
+
+def unpaired_seeds(scores: pd.DataFrame, treatment: str, baseline: str, conditions: Sequence[str]) -> list[int]:
+    """Seeds that only one of the two arms has, in any of the conditions."""
+    here = scores[scores.condition.isin(conditions)]
+    arms = [
+        set(zip(here[here.estimator == arm].condition, here[here.estimator == arm].seed, strict=True))
+        for arm in (treatment, baseline)
+    ]
+    return sorted({int(seed) for _, seed in arms[0] ^ arms[1]})
+
+
+def comparisons(differences: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
+    """One row per arm, condition and level: n, mean difference, t interval, spread, p-values, smallest
+    detectable difference.
+
+    With one seed there is a difference and nothing else (NaN). `p_holm` corrects the t test's p over the rows of one
+    level that are not pooled: the family of all arms and conditions shown.
+    """
+    rows = []
+    for (estimator, condition, level), group in differences.groupby(["estimator", "condition", "level"], sort=False):
+        d_S = group.sort_values("seed").difference.to_numpy()
+        row = {"estimator": estimator, "condition": condition, "level": level, "n": d_S.size, "mean": d_S.mean()}
+        row |= dict.fromkeys(
+            ["low", "high", "sd", "p_t", "p_sign_flip", "least_p", "effect_size", "detectable"], math.nan
+        )
+        row["share_higher"] = float(((d_S > 0) + 0.5 * (d_S == 0)).mean())
+        if d_S.size >= 2:
+            t = statistics.paired_t(d_S, np.zeros_like(d_S), confidence)
+            flips = statistics.sign_flip(d_S, rng=generator(0, "sign-flip", str(estimator), str(condition), str(level)))
+            row |= {
+                "low": t.low,
+                "high": t.high,
+                "sd": t.sd,
+                "p_t": t.pvalue,
+                "p_sign_flip": flips.pvalue,
+                "least_p": flips.least,
+            }
+            if t.sd > 0:
+                row |= {"effect_size": t.mean / t.sd, "detectable": statistics.detectable_difference(t.sd, t.n)}
+        rows.append(row)
+    columns = [
+        "estimator",
+        "condition",
+        "level",
+        "n",
+        "mean",
+        "low",
+        "high",
+        "sd",
+        "p_t",
+        "p_holm",
+        "p_sign_flip",
+        "least_p",
+    ]
+    frame = pd.DataFrame(
+        rows, columns=[c for c in [*columns, "effect_size", "detectable", "share_higher"] if c != "p_holm"]
+    )
+    frame["p_holm"] = math.nan
+    for _, index in frame[frame.condition != POOLED].groupby("level").groups.items():
+        frame.loc[index, "p_holm"] = statistics.holm(frame.loc[index, "p_t"].to_numpy())
+    return frame[[*columns, "effect_size", "detectable", "share_higher"]]
+
+
+def primary_comparisons(end: Endpoint, differences: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `comparisons` that the primary endpoint is about, with intervals that hold jointly at 95%."""
+    family = differences[
+        (differences.estimator == end.treatment)
+        & (differences.level == end.level)
+        & differences.condition.isin(end.conditions)
+    ]
+    return comparisons(family, 1 - 0.05 / max(1, family.condition.nunique()))
+
+
+def summarise(scores: pd.DataFrame, base: dict[str, float], confidence: float = 0.95) -> pd.DataFrame:
+    """One row per arm, condition and level: seeds, mean, t interval over seeds, standard error over questions,
+    gain over
+    the untrained policy with its interval."""
+    rows = []
+    for (estimator, condition, level), group in scores.groupby(["estimator", "condition", "level"], sort=False):
+        y_S = group.value.to_numpy()
+        low, high = statistics.t_interval(y_S, confidence)[1:3] if y_S.size >= 2 else (math.nan, math.nan)
+        reference = base.get(str(level), math.nan)
+        rows.append(
+            {
+                "estimator": estimator, "condition": condition, "level": level, "seeds": y_S.size,
+                "mean": y_S.mean(), "low": low, "high": high, "sd": y_S.std(ddof=1) if y_S.size >= 2 else math.nan,
+                "stderr_questions": group.stderr.mean(), "questions": group.n.max(),
+                "gain": y_S.mean() - reference, "gain_low": low - reference, "gain_high": high - reference,
+            }
+        )  # fmt: skip
+    columns = ["estimator", "condition", "level", "seeds", "mean", "low", "high", "sd", "stderr_questions", "questions"]
+    return pd.DataFrame(rows, columns=[*columns, "gain", "gain_low", "gain_high"])
+
+
+def contrast(treatment: str, baseline: str) -> str:
+    return f"{estimator_name(treatment)} \N{MINUS SIGN} {estimator_name(baseline)}"

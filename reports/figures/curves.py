@@ -1,0 +1,111 @@
+"""Curves over training steps: each seed thin, the mean over seeds thick, and a pointwise 95% Student t band."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from reports.figures import style
+from reports.names import estimator_name
+from reports.statistics import t_band
+from reports.tables import Study
+
+POINTS = 40
+"""Curves are averaged over bins of steps so that about this many points remain."""
+
+
+def curve_table(study: Study, metrics: Sequence[str]) -> pd.DataFrame:
+    """Columns metric, condition, estimator, seed, step (a bin's middle), value (its mean), bin (steps in a
+    full bin)."""
+    shown = [metric for metric in metrics if metric in study.steps and study.steps[metric].notna().any()]
+    columns = ["metric", "condition", "estimator", "seed", "step", "value", "bin"]
+    if not shown:
+        return pd.DataFrame(columns=columns)
+    last = int(study.steps.step.max())
+    width = math.ceil(last / POINTS)
+    bins = (study.steps.step - 1) // width
+    keys = ["condition", "estimator", "seed", "run"]
+    means = study.steps.assign(bin_number=bins).groupby([*keys, "bin_number"], sort=False)[shown].mean().reset_index()
+    first = means.bin_number * width + 1
+    means["step"] = (first + np.minimum(first + width - 1, last)) / 2
+    long = means.melt([*keys, "step"], shown, var_name="metric", value_name="value").dropna(subset="value")
+    return long.assign(bin=width)[columns].reset_index(drop=True)
+
+
+def draw_curves(
+    table: pd.DataFrame, columns: style.Columns, labels: Mapping[str, str], *, shares: bool, logarithmic: bool = False
+) -> Figure:
+    """Panels: metrics down, conditions across (one column: all below each other)."""
+    metrics, conditions = list(dict.fromkeys(table.metric)), list(dict.fromkeys(table.condition))
+    looks = style.looks(table.estimator)
+    across = 1 if columns == 1 else min(len(conditions), 4)
+    blocks = math.ceil(len(conditions) / across)
+    figure, axes = style.panels(len(metrics) * blocks, across, columns, 1.55 if columns == 2 else 1.5, sharex=True)
+    for i, metric in enumerate(metrics):
+        used: list[Axes] = []
+        for j, condition in enumerate(conditions):
+            row, column = i * blocks + j // across, j % across
+            ax = axes[row][column]
+            used.append(ax)
+            for arm in looks:
+                part = table[(table.metric == metric) & (table.condition == condition) & (table.estimator == arm)]
+                if not part.empty:
+                    _arm(ax, part, looks[arm])
+            single = len(conditions) == 1 and condition == "clean"
+            if row == 0 or columns == 1 or blocks > 1:
+                ax.set_title("" if single and len(metrics) == 1 else condition)
+            if column == 0:
+                ax.set_ylabel(labels.get(metric, metric))
+            else:
+                ax.tick_params(labelleft=False)
+            if logarithmic:
+                style.log_axis(ax)
+            if shares:
+                style.percent_axis(ax.yaxis)
+        low, high = min(ax.get_ylim()[0] for ax in used), max(ax.get_ylim()[1] for ax in used)
+        for ax in used:
+            ax.set_ylim(low, high)
+        for ax in [a for row_of in axes[i * blocks : (i + 1) * blocks] for a in row_of if a not in used]:
+            ax.set_visible(False)
+    for ax in axes[-1]:
+        ax.set_xlabel("training step")
+    style.legend(
+        figure, [style.line_handle(look) for look in looks.values()], [estimator_name(arm) for arm in looks], columns
+    )
+    return figure
+
+
+def _arm(ax: Axes, part: pd.DataFrame, look: style.Look) -> None:
+    colour, dashes, _ = look
+    curves = part.pivot_table(index="seed", columns="step", values="value")
+    steps, y_ST = curves.columns.to_numpy(dtype=float), curves.to_numpy(dtype=float)
+    for y_T in y_ST:
+        ax.plot(steps, y_T, color=colour, linewidth=0.5, alpha=0.35)
+    band = t_band(y_ST)
+    ax.fill_between(steps, band.low_T, band.high_T, color=colour, alpha=0.16, linewidth=0)
+    ax.plot(steps, band.mean_T, color=colour, linestyle=dashes)
+
+
+def seeds_phrase(table: pd.DataFrame) -> str:
+    """`5 seeds`, or `4 to 5 seeds` where arms differ."""
+    counts = table.groupby(["condition", "estimator"]).seed.nunique()
+    low, high = int(counts.min()), int(counts.max())
+    return f"{high} {'seed' if high == 1 else 'seeds'}" if low == high else f"{low} to {high} seeds"
+
+
+def curve_caption(table: pd.DataFrame) -> str:
+    width = int(table.bin.iloc[0])
+    binned = f" Curves are averages over bins of {width} steps." if width > 1 else ""
+    return f"Thin: single seeds. Thick: mean over {seeds_phrase(table)}, with a pointwise 95% Student t band.{binned}"
+
+
+def ends(table: pd.DataFrame) -> pd.DataFrame:
+    """First and last value of each arm's mean curve: metric, condition, estimator, start, end."""
+    mean = table.groupby(["metric", "condition", "estimator", "step"], sort=False).value.mean().reset_index()
+    grouped = mean.groupby(["metric", "condition", "estimator"], sort=False).value
+    return grouped.agg(start="first", end="last").reset_index()

@@ -1,0 +1,159 @@
+"""One look for all figures: column widths, colours that survive greyscale and colour blindness, deterministic bytes.
+
+Colours are Okabe and Ito's; every arm also has its own line style and marker, so no figure needs colour to be read.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import matplotlib as mpl
+import matplotlib.ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+
+Look = tuple[str, Any, str]
+"""Colour, line style and marker."""
+
+Columns = Literal[1, 2]
+"""One or two columns of a paper: 3.35 or 6.9 inches. One column is also what a phone shows."""
+
+WIDTH = {1: 3.35, 2: 6.9}
+INK, FAINT, GRID = "#1f2328", "#6b7280", "#e3e6ea"
+
+_LOOKS = [
+    ("#0072B2", (0, ()), "o"),
+    ("#D55E00", (0, (5, 1.6)), "s"),
+    ("#009E73", (0, (1.2, 1.2)), "^"),
+    ("#AA4499", (0, (5, 1.4, 1.2, 1.4)), "D"),
+    ("#B8860B", (0, (3, 1, 1, 1, 1, 1)), "v"),
+    ("#56B4E9", (0, (7, 2)), "P"),
+    ("#444444", (0, (2, 2)), "X"),
+]
+_FIXED = {"grpo": 0, "krpo": 1, "rloo": 2, "krpo_unit_rms": 3, "dr_grpo": 4}
+
+RC = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 8,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "figure.dpi": 100,
+    "savefig.dpi": 220,
+    "svg.hashsalt": "krpo",
+    "svg.fonttype": "path",
+    "pdf.fonttype": 42,
+    "path.simplify": True,
+}
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """The settings under which every figure is drawn and saved; nothing of the user's own configuration leaks in."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(RC)
+        yield
+
+
+def looks(arms: Iterable[str]) -> dict[str, Look]:
+    """Colour, line style and marker of each arm. The usual estimators keep theirs from report to report."""
+    free = [i for i in range(len(_LOOKS)) if i not in _FIXED.values()]
+    given: dict[str, Look] = {}
+    taken = 0
+    names = list(dict.fromkeys(arms))
+    reserved = {_FIXED[name] for name in names if name in _FIXED}
+    pool = [*free, *(i for i in _FIXED.values() if i not in reserved)]
+    for name in names:
+        if name in _FIXED:
+            given[name] = _LOOKS[_FIXED[name]]
+        else:
+            given[name] = _LOOKS[pool[taken % len(pool)]]
+            taken += 1
+    return given
+
+
+def panels(rows: int, columns: int, width: Columns, height: float, **kwargs: Any) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of ``rows`` x ``columns`` panels, each ``height`` inches high, as wide as the paper's columns allow."""
+    layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.04, wspace=0.02, hspace=0.03)
+    figure = Figure(figsize=(WIDTH[width], rows * height + 0.45), layout=layout)
+    axes = figure.subplots(rows, columns, squeeze=False, **kwargs)
+    return figure, [list(row) for row in axes]
+
+
+def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], width: Columns) -> None:
+    """One legend for all panels, above them, so that it covers no data."""
+    per_row = len(labels) if width == 2 and len(labels) <= 5 else min(len(labels), 2 if width == 1 else 4)
+    figure.legend(
+        handles, labels, loc="outside upper left", ncols=per_row, handlelength=2.6, columnspacing=1.4, borderaxespad=0.2
+    )
+
+
+def line_handle(look: Look, *, marker: bool = False) -> Line2D:
+    colour, style, shape = look
+    return Line2D([], [], color=colour, linestyle=style, marker=shape if marker else "", markersize=4.5)
+
+
+def percent_axis(axis: Any) -> None:
+    """A share from 0 to 1 shown in per cent."""
+    axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
+
+
+def log_axis(ax: Axes) -> None:
+    """A logarithmic y axis that is labelled in plain numbers."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+    ax.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+
+
+def points_axis(axis: Any) -> None:
+    """A difference of two shares shown in percentage points, signed."""
+    axis.set_major_formatter(
+        mpl.ticker.FuncFormatter(
+            lambda value, _: "0" if abs(value) < 1e-12 else f"{100 * value:+.4g}".replace("-", "\N{MINUS SIGN}")
+        )
+    )
+
+
+def save(figure: Figure) -> dict[str, bytes]:
+    """The figure as PDF, SVG and PNG. Equal figures give equal bytes: no dates, no random identifiers, no version."""
+    metadata: dict[str, dict[str, Any]] = {
+        "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None},
+        "svg": {"Date": None, "Creator": None},
+        "png": {"Software": None},
+    }
+    figure.draw_without_rendering()  # lay out once, not once per format
+    figure.set_layout_engine("none")
+    saved = {}
+    for kind, facts in metadata.items():
+        stream = io.BytesIO()
+        figure.savefig(stream, format=kind, metadata=facts)
+        saved[kind] = stream.getvalue()
+    return saved

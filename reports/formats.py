@@ -1,0 +1,107 @@
+"""A table as CSV (full precision), Markdown, LaTeX (booktabs) and cells for the page."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from reports.verdict import points
+
+Format = Callable[[Any], str]
+DASH = "\N{EN DASH}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """``key`` in the frame, ``title`` for readers, and how a value is shown. Numbers are set flush right."""
+
+    key: str
+    title: str
+    show: Format = str
+    number: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """``frame`` holds the numbers as computed; ``columns`` say how they are shown; ``note`` says n, method and
+    interval."""
+
+    name: str
+    title: str
+    frame: pd.DataFrame
+    columns: Sequence[Column]
+    note: str = ""
+    fold: bool = field(default=False)  # on the page: shown only on demand
+
+    @property
+    def head(self) -> list[str]:
+        return [column.title for column in self.columns]
+
+    @property
+    def cells(self) -> list[list[str]]:
+        shown = [[column.show(value) for value in self.frame[column.key]] for column in self.columns]
+        return [list(row) for row in zip(*shown, strict=True)] if shown else []
+
+
+def words(value: Any) -> str:
+    return DASH if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
+
+
+def _or_dash(show: Callable[[float], str]) -> Format:
+    return lambda value: DASH if value is None or not math.isfinite(value) else show(float(value))
+
+
+percent = _or_dash(lambda value: f"{100 * value:.1f}")
+signed_points = _or_dash(lambda value: points(value, sign=True))
+plain_points = _or_dash(points)
+whole = _or_dash(lambda value: f"{value:,.0f}")
+p_value = _or_dash(lambda value: "<0.001" if value < 0.001 else f"{value:.3f}")
+number = _or_dash(lambda value: f"{value:#.3g}".rstrip(".").replace("-", "\N{MINUS SIGN}"))
+
+
+def to_csv(table: Table) -> str:
+    text: str = table.frame.to_csv(index=False, lineterminator="\n")
+    return text
+
+
+def to_markdown(table: Table) -> str:
+    def row(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    rule = ["---:" if column.number else "---" for column in table.columns]
+    note = f"\n{table.note}\n" if table.note else ""
+    return "\n".join([f"**{table.title}**", "", row(table.head), row(rule), *map(row, table.cells)]) + "\n" + note
+
+
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "\N{MINUS SIGN}": "$-$", "\N{EN DASH}": "--", "\N{MULTIPLICATION SIGN}": r"$\times$",
+}  # fmt: skip
+_TEX_PATTERN = re.compile("|".join(map(re.escape, _TEX)))
+
+
+def tex(text: str) -> str:
+    """Text as LaTeX shows it; every character that means something to LaTeX is escaped."""
+    return _TEX_PATTERN.sub(lambda match: _TEX[match.group()], text.replace("\n", " "))
+
+
+def to_latex(table: Table) -> str:
+    """A `table` float in the style of booktabs (needs \\usepackage{booktabs})."""
+    spec = "".join("r" if column.number else "l" for column in table.columns)
+    body = [" & ".join(map(tex, row)) + r" \\" for row in [table.head, *table.cells]]
+    caption = tex(f"{table.title}. {table.note}".strip())
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{caption}}}",
+        rf"\label{{tab:{table.name}}}",
+        rf"\begin{{tabular}}{{{spec}}}",
+    ]
+    lines += [r"\toprule", body[0], r"\midrule", *body[1:], r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    return "\n".join(lines) + "\n"

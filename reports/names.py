@@ -1,0 +1,57 @@
+"""How estimators, noise and conditions are called in figures and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from krpo.config import Named, Source, coerce
+from krpo.errors import BadInput
+
+_ESTIMATORS = {
+    "grpo": "GRPO",
+    "dr_grpo": "Dr. GRPO",
+    "rloo": "RLOO",
+    "krpo": "KRPO",
+    "krpo_unit_rms": "KRPO (unit RMS)",
+    "grpo_scaled": "GRPO (scaled)",
+}
+
+
+def named(value: Any) -> Named:
+    """`krpo` or `{name: krpo, process_variance: 1e-4}` as stored in a specification."""
+    try:
+        named: Named = coerce(Named, value, Source("a stored specification"), "name")
+    except BadInput:  # a form that a newer version writes: keep it apart from all others, do not stop
+        return Named(str(value))
+    return named
+
+
+def estimator_name(label: str) -> str:
+    """`krpo` -> `KRPO`; a label with parameters keeps them: `krpo(process_variance=0.0001)` -> `KRPO
+    (process_variance=0.0001)`."""
+    name, parenthesis, inside = label.partition("(")
+    shown = _ESTIMATORS.get(name, name)
+    return f"{shown} ({inside}" if parenthesis else shown
+
+
+def noise_name(noise: Named) -> str:
+    """`none` -> `clean`; one parameter is shown by its value: `flip(rate=0.2)` -> `flip 0.2`."""
+    if noise.name == "none":
+        return "clean"
+    if len(noise.params) == 1 and isinstance(value := next(iter(noise.params.values())), (int, float)):
+        return f"{noise.name} {value:g}"
+    return noise.label
+
+
+def condition_name(noise: Named, others: Mapping[str, Any]) -> str:
+    """The condition under which arms are compared: the noise and whatever else varies in the grid."""
+    return ", ".join(
+        [noise_name(noise), *(f"{key.replace('_', ' ')} {_short(value)}" for key, value in others.items())]
+    )
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return named(value).label
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,188 @@
+"""Everything the page says, put into one self-contained HTML file. No script, no network; all text is escaped."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from krpo import __version__
+from krpo.rundir import dumps
+from reports.compare import Endpoint, comparisons, contrast, primary_comparisons, unpaired_seeds
+from reports.formats import Table
+from reports.limits import not_tested
+from reports.names import estimator_name
+from reports.tables import Study
+from reports.verdict import Verdict, judge, judge_row
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn figure: SVG for two columns and for one, with what is said about it."""
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    wide: bytes
+    wide_size: tuple[int, int]
+    narrow: bytes
+    narrow_size: tuple[int, int]
+
+
+def render_page(
+    study: Study, end: Endpoint | None, differences: pd.DataFrame, pictures: Sequence[Picture], tables: Sequence[Table]
+) -> str:
+    """The page as HTML. ``differences``: the table of `reports.figures.paired_difference`."""
+    found = findings(study, end, differences)
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    return environment.get_template("page.html").render(
+        name=" + ".join(study.names),
+        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        question=str(study.plan.get("question") or "").strip(),
+        verdict=found.main,
+        caveats=caveats(study, end),
+        facts=facts(study, end),
+        conditions=found.conditions,
+        further=found.further,
+        figures=[_encoded(picture) for picture in pictures],
+        tables=[table for table in tables if len(table.frame)],
+        limits=not_tested(study, end),
+        provenance=provenance(study),
+        commands=commands(study),
+        plan=yaml.safe_dump(dict(study.plan), sort_keys=False, allow_unicode=True, width=100) if study.plan else "",
+        version=__version__,
+    )
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The finding on the primary endpoint, its conditions one by one, and what else was compared."""
+
+    main: Verdict
+    conditions: list[Verdict]
+    further: list[Verdict]
+
+
+def findings(study: Study, end: Endpoint | None, differences: pd.DataFrame) -> Findings:
+    """All verdicts. ``differences``: the table of `reports.figures.paired_difference`."""
+    if end is None:
+        nothing = f"Nothing can be said yet: none of {len(study.runs)} runs is both finished and evaluated."
+        return Findings(Verdict("nothing", nothing), [], [])
+    primary = primary_comparisons(end, differences)
+    several = [judge_row(end, row, len(primary)) for _, row in primary.iterrows()] if len(primary) > 1 else []
+    rest = differences[
+        (differences.level == end.level)
+        & ~((differences.estimator == end.treatment) & differences.condition.isin(end.conditions))
+    ]
+    further = [judge_row(end, row) for _, row in comparisons(rest).iterrows()]
+    return Findings(judge(end, primary), several, further)
+
+
+def caveats(study: Study, end: Endpoint | None) -> list[str]:
+    """What a reader must know before believing the finding."""
+    counts = study.runs.status.value_counts()
+    told = []
+    if failed := int(counts.get("failed", 0)):
+        arms = study.runs[study.runs.status == "failed"].estimator.map(estimator_name).value_counts()
+        told.append(
+            f"{failed} of {len(study.runs)} runs failed and are missing from the comparison: "
+            + ", ".join(f"{n} of {arm}" for arm, n in arms.items())
+            + "."
+        )
+    if running := int(counts.get("running", 0)):
+        told.append(
+            f"{running} runs have not finished: this is an interim report, and looking early favours chance findings."
+        )
+    if study.planned and study.planned > len(study.runs):
+        told.append(f"{study.planned - len(study.runs)} of {study.planned} planned runs have not started.")
+    if end is not None and end.treatment is not None:
+        scores = study.scores[
+            (study.scores.task == end.task) & (study.scores.metric == end.metric) & (study.scores.level == end.level)
+        ]
+        lone = unpaired_seeds(scores, end.treatment, end.baseline, end.conditions)
+        if lone:
+            told.append(f"Seeds without a partner in the other arm were left out: {', '.join(map(str, lone))}.")
+    if left_out := len({note.where for note in study.notes if note.excludes}):
+        told.append(
+            f"{left_out} more {'run was' if left_out == 1 else 'runs were'} left out; the table 'Left out or "
+            f"mended' says why."
+        )
+    return told
+
+
+def facts(study: Study, end: Endpoint | None) -> list[tuple[str, str]]:
+    """The strip below the finding."""
+    runs = study.runs
+    done = int((runs.status == "done").sum())
+    seeds = runs.seed.nunique()
+    told = [("Primary endpoint", _endpoint_text(end))] if end is not None else []
+    told += [
+        ("Runs", f"{done} of {study.planned or len(runs)} done, {seeds} {'seed' if seeds == 1 else 'seeds'}"),
+        ("Arms", ", ".join(estimator_name(arm) for arm in study.estimators)),
+        ("Conditions", ", ".join(study.conditions)),
+        ("Policy and task", f"{', '.join(dict.fromkeys(runs.policy))} on {', '.join(dict.fromkeys(runs.task))}"),
+    ]
+    return told
+
+
+def _endpoint_text(end: Endpoint) -> str:
+    where = f"in {len(end.conditions)} conditions" if len(end.conditions) > 1 else end.conditions[0]
+    computed = f"{end.measure}, {contrast(end.treatment, end.baseline)}, {where}" if end.treatment else end.measure
+    return (
+        f"{end.declared} (Computed: {computed}.)"
+        if end.declared
+        else f"{computed}. Not declared in the grid file: the default."
+    )
+
+
+def provenance(study: Study) -> str:
+    """Which code made the runs."""
+    commits = sorted({str(m[key])[:12] for m in study.manifests.values() for key in m if "commit" in key and m[key]})
+    dirty = any(m[key] is True for m in study.manifests.values() for key in m if "dirty" in key)
+    code = f"Code: commit {', '.join(commits)}" if commits else "The commit of the code is not recorded"
+    return code + (", with uncommitted changes in at least one run." if dirty else ".")
+
+
+def commands(study: Study) -> str:
+    lines = [f"krpo-ablate --grid {root / 'grid.yaml'}" for root in study.roots if (root / "grid.yaml").exists()]
+    return "\n".join([*lines, "krpo-report " + " ".join(map(str, study.roots))])
+
+
+def _encoded(picture: Picture) -> dict[str, Any]:
+    plain = {key: getattr(picture, key) for key in ("name", "title", "caption", "alt", "wide_size", "narrow_size")}
+    return plain | {key: base64.b64encode(getattr(picture, key)).decode() for key in ("wide", "narrow")}
+
+
+def results_json(study: Study, end: Endpoint | None, differences: pd.DataFrame) -> str:
+    """The finding for programs: the same words and numbers as on the page."""
+    verdict = findings(study, end, differences).main
+    rows = comparisons(differences).to_dict("records")
+    return (
+        dumps(
+            {
+                "format": 1,
+                "names": study.names,
+                "verdict": verdict.kind,
+                "sentence": verdict.sentence,
+                "differences": rows,
+            }
+        )
+        + "\n"
+    )

@@ -1,0 +1,142 @@
+"""Which stored runs a report is about: those that the grid file asks for, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from krpo import spec as run_spec
+from krpo.config import build, load_yaml, to_plain
+from krpo.errors import BadInput
+from krpo.rundir import RunDir, find_runs
+from krpo.spec import RunSpec, canonical, field_names
+from reports.names import named
+from reports.stored import FORMAT, Note, check_format, flatten, read_object
+
+Plan = Mapping[str, Any]
+"""A grid file's content; empty where a directory has none."""
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run that the report uses: where it is, its specification, its manifest (keys dotted)."""
+
+    root: Path
+    run: RunDir
+    spec: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+
+
+def read_plan(root: Path) -> Plan:
+    """The grid file of a directory. Raises `BadInput` for one that a newer version wrote, or that is not YAML."""
+    file = root / "grid.yaml"
+    if not file.exists():
+        return {}
+    plan, _ = load_yaml(file)
+    check_format(plan, file, FORMAT)
+    return plan
+
+
+def planned_runs(plans: Sequence[Plan]) -> int | None:
+    """How many runs the grid files ask for; None where one does not say."""
+    total = 0
+    for plan in plans:
+        axes, seeds = plan.get("axes") or {}, plan.get("seeds")
+        lists = [values for values in axes.values() if isinstance(values, list)]
+        if not plan or len(lists) != len(axes) or not isinstance(seeds, list):
+            return None
+        total += prod(len(values) for values in [*lists, seeds])
+    return total
+
+
+def axis_order(axis: str, plans: Sequence[Plan]) -> dict[str, int]:
+    """The position of each label of an axis in the grid files; the noise `none` comes first."""
+    values = [value for plan in plans for value in ((plan.get("axes") or {}).get(axis) or [])]
+    labels = list(dict.fromkeys(named(value).label for value in values))
+    if axis == "noise":
+        labels = ["none", *(label for label in labels if label != "none")]
+    return {label: i for i, label in enumerate(labels)}
+
+
+def stored_runs(root: Path, plan: Plan, notes: list[Note]) -> list[StoredRun]:
+    """The runs of one grid directory. Raises `BadInput` where there is none, or where it is no grid directory."""
+    found = []
+    for run in _run_dirs(root):
+        try:
+            data = run.spec()
+        except BadInput:
+            notes.append(Note(run.key, "its spec.yaml cannot be read", excludes=True))
+            continue
+        check_format(data, run.spec_file, run_spec.FORMAT)
+        spec = {key: value for key, value in data.items() if key not in ("key", "format")}
+        if not _belongs(spec, plan):
+            notes.append(Note(run.key, "is not part of the grid file as it stands now", excludes=True))
+            continue
+        found.append(StoredRun(root, run, spec, flatten(read_object(run.manifest_file, notes, run.key))))
+    if not found:
+        raise BadInput(f"{root}: holds no run of its grid file; start them with krpo-ablate --grid FILE")
+    return found
+
+
+def once(runs: Sequence[StoredRun], notes: list[Note]) -> list[StoredRun]:
+    """Each specification once: of runs that differ only in code format, base weights or data, the latest finished."""
+    chosen: dict[str, StoredRun] = {}
+    for one in runs:
+        same = repr(sorted(_resolved(one.spec).items()))
+        other = chosen.get(same)
+        if other is None:
+            chosen[same] = one
+            continue
+        old, new = sorted((other, one), key=_age)
+        chosen[same] = new
+        where = f" in {old.root}" if old.root != new.root else ""
+        notes.append(Note(old.run.key, f"stands for the same run as {new.run.key}, which is newer{where}"))
+    return list(chosen.values())
+
+
+def _age(one: StoredRun) -> tuple[bool, float]:
+    started = one.manifest.get("wall.started")
+    return one.run.status() == "done", float(started) if isinstance(started, (int, float)) else 0.0
+
+
+def _run_dirs(root: Path) -> list[RunDir]:
+    if not root.is_dir():
+        beside = sorted(p.name for p in root.parent.iterdir() if p.is_dir()) if root.parent.is_dir() else []
+        raise BadInput(
+            f"{root}: no such directory" + (f"; {root.parent} holds {', '.join(beside[:5])}" if beside else "")
+        )
+    has_plan = (root / "grid.yaml").exists()
+    below = sorted(p.parent.name for p in root.glob("*/grid.yaml"))
+    if below and not has_plan:
+        raise BadInput(f"{root}: holds the grids {', '.join(below)}; name those to report on, as in {root / below[0]}")
+    if runs := list(find_runs(root)):
+        return runs
+    what = "no run has started yet" if has_plan else "this is no grid directory (no grid.yaml and no run in it)"
+    raise BadInput(f"{root}: {what}; make one with krpo-ablate --grid FILE")
+
+
+def _belongs(spec: Mapping[str, Any], plan: Plan) -> bool:
+    """Whether the grid file asks for this run. Without a grid file, or with one that cannot be understood, it does."""
+    axes, seeds, base = plan.get("axes") or {}, plan.get("seeds"), plan.get("base") or {}
+    if not isinstance(axes, dict) or not isinstance(base, dict) or not all(isinstance(v, list) for v in axes.values()):
+        return True
+    wanted = {key: [value] for key, value in base.items()} | axes
+    if isinstance(seeds, list) and seeds:
+        wanted["seed"] = seeds
+    here = _resolved(spec)
+    known = [(key, values) for key, values in wanted.items() if key in field_names()]
+    return all(any(here.get(key) == _resolved({key: value}).get(key) for value in values) for key, values in known)
+
+
+def _resolved(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A specification as `RunSpec` stores it, so that `krpo` and `{name: krpo}`, 1 and 1.0 are the same."""
+    known = {key: value for key, value in spec.items() if key in field_names()}
+    unknown = {key: value for key, value in spec.items() if key not in known}
+    try:
+        plain = to_plain(build(RunSpec, known))
+    except BadInput:
+        plain = known
+    return {key: canonical(value) for key, value in (plain | unknown).items()}

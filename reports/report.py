@@ -1,0 +1,134 @@
+"""`render`: grid directories -> report directory. Nothing is done twice: an unchanged grid gives its report at once."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from krpo.errors import BadInput
+from krpo.rundir import dumps, find_runs, write_text
+
+STATE = ".state.json"
+LIBRARIES = ("numpy", "scipy", "pandas", "matplotlib", "jinja2")
+_RUN_FILES = ("spec.yaml", "manifest.json", "metrics.jsonl", "DONE", "FAILED")
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Where the page is, and whether it had to be made."""
+
+    page: Path
+    changed: bool
+
+
+def render(root: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Path:
+    """Render the report of a grid directory (or of several, merged) and return the path of its `index.html`.
+
+    ``out`` defaults to `<root>/report`, and for several grids to `<first root's parent>/<names joined by +>/report`.
+    Raises `BadInput` where there is nothing to report on or where the output cannot be written.
+    """
+    return render_report(root, out).page
+
+
+def render_report(root: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Rendered:
+    roots = [Path(root)] if isinstance(root, (str, Path)) else [Path(one) for one in root]
+    folder = Path(out) if out is not None else _default(roots)
+    inputs = fingerprint(roots)
+    page = folder / "index.html"
+    before = _state(folder)
+    if before.get("inputs") == inputs and all(
+        _digest(folder / name) == digest for name, digest in before["files"].items()
+    ):
+        return Rendered(page, changed=False)
+    from reports.build import build_files  # pandas and matplotlib: only now
+
+    files = build_files(roots)
+    try:
+        _write(folder, files, old=before.get("files", {}))
+        digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        write_text(folder / STATE, dumps({"inputs": inputs, "files": digests}) + "\n")
+    except (NotADirectoryError, FileExistsError, IsADirectoryError) as error:
+        raise BadInput(f"{folder}: cannot be written ({error.strerror}: {error.filename})") from None
+    except OSError as error:
+        if error.errno in (1, 13, 30):  # not permitted, no permission, read-only file system
+            raise BadInput(
+                f"{folder}: cannot be written ({error.strerror}); choose another place with --output"
+            ) from None
+        raise
+    return Rendered(page, changed=True)
+
+
+def _default(roots: Sequence[Path]) -> Path:
+    if len(roots) == 1:
+        return roots[0] / "report"
+    return roots[0].resolve().parent / "+".join(root.resolve().name for root in roots) / "report"
+
+
+def fingerprint(roots: Sequence[Path]) -> str:
+    """A hash of everything that the report depends on: stored data, this package's code, the libraries' versions."""
+    whole = hashlib.sha256()
+    for name in LIBRARIES:
+        whole.update(f"{name} {importlib.metadata.version(name)}\n".encode())
+    here = Path(__file__).parent
+    code = [p for kind in ("*.py", "*.html", "*.css") for p in here.rglob(kind)] + list(
+        (here.parent / "krpo").glob("*.py")
+    )
+    for file in sorted(code):
+        whole.update(f"{file.relative_to(here.parent)} {_digest(file)}\n".encode())
+    for root in roots:
+        whole.update(f"root {root}\n".encode())
+        for file in _inputs(root):
+            whole.update(f"{file.relative_to(root)} {_digest(file)}\n".encode())
+    return whole.hexdigest()
+
+
+def _inputs(root: Path) -> Iterator[Path]:
+    if not root.is_dir():
+        return
+    yield root / "grid.yaml"
+    for run in find_runs(root):
+        yield from (run.path / name for name in _RUN_FILES)
+        yield from sorted(run.eval.glob("*.json"))
+    yield from sorted(root.glob("base/*/eval/*.json"))
+
+
+def _digest(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return "-"
+
+
+def _state(folder: Path) -> dict[str, dict[str, str]]:
+    try:
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        return state if isinstance(state["files"], dict) else {}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+
+
+def _write(folder: Path, files: dict[str, bytes], old: dict[str, str]) -> None:
+    """Write the files, each whole or not at all, the page last; remove what an earlier report of ours left over."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in sorted(files, key=lambda name: name == "index.html"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(files[name])
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    for name in set(old) - set(files):
+        if not Path(name).is_absolute() and ".." not in Path(name).parts:
+            (folder / name).unlink(missing_ok=True)

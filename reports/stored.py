@@ -1,0 +1,83 @@
+"""Stored files -> plain Python, forgivingly: a report must come out of a grid in which something went wrong.
+
+Everything that is left out is counted in a `Note`, and the page prints the notes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from krpo.errors import BadInput
+from krpo.rundir import read_json
+
+FORMAT = 1
+"""The newest `format` of a grid file or an evaluation summary that this code can read."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that was left out of the report, or mended: where, what, and whether a run was excluded by it."""
+
+    where: str
+    what: str
+    excludes: bool = False
+
+
+def check_format(value: Any, path: Path, newest: int) -> None:
+    """Raises `BadInput` for a file that a newer version wrote."""
+    found = value.get("format") if isinstance(value, dict) else None
+    if isinstance(found, int) and found > newest:
+        raise BadInput(
+            f"{path}: written in format {found}, this krpo reads up to {newest}; use the version that wrote it"
+        )
+
+
+def read_object(path: Path, notes: list[Note], where: str) -> dict[str, Any]:
+    """A JSON object, or an empty one with a note where the file is torn; a missing file is an empty object."""
+    if not path.exists():
+        return {}
+    try:
+        value = read_json(path)
+    except BadInput:
+        notes.append(Note(where, f"{path.name} is not valid JSON and was not used"))
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def read_rows(path: Path, notes: list[Note], where: str) -> list[dict[str, Any]]:
+    """The objects of a JSON Lines file. Torn or broken lines are dropped and counted."""
+    if not path.exists():
+        return []
+    lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+    try:
+        rows = json.loads(b"[" + b",".join(lines) + b"]")  # one call for the file: six times as fast as one a line
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        rows = list(_by_line(lines))
+    good = [row for row in rows if isinstance(row, dict)]
+    if torn := len(lines) - len(good):
+        notes.append(
+            Note(where, f"{path.name}: {torn} torn {'line' if torn == 1 else 'lines'} of {len(lines)} dropped")
+        )
+    return good
+
+
+def _by_line(lines: Iterable[bytes]) -> Iterable[Any]:
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            yield None
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keys dotted. Lists stay as they are."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, below in value.items():
+        flat |= flatten(below, f"{prefix}.{key}" if prefix else str(key))
+    return flat

@@ -1,0 +1,143 @@
+"""The finding in one sentence, with its interval, and never surer than the interval.
+
+The primary endpoint is one comparison for each condition that it names. With several, their intervals hold jointly
+(Bonferroni): the chance that any of them misses is 5% at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from reports.compare import POOLED, Endpoint
+from reports.names import estimator_name
+
+Kind = Literal["higher", "lower", "equivalent", "cannot tell", "identical", "mixed", "nothing"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``kind`` is decided by the intervals alone; ``detail`` says what they exclude and what could not be seen."""
+
+    kind: Kind
+    sentence: str
+    detail: str = ""
+
+
+def points(value: float, *, sign: bool = False) -> str:
+    """0.0421 -> `4.2`: percentage points with a true minus sign; below a tenth of a point one significant digit."""
+    digits = ".1f" if abs(value) >= 0.001 or abs(value) < 1e-9 else ".1g"
+    text = format(100 * value, f"+{digits}" if sign else digits)
+    return text.replace("-", "\N{MINUS SIGN}") if float(text) else "0.0"
+
+
+def interval(low: float, high: float) -> str:
+    return f"{points(low, sign=True)} to {points(high, sign=True)}"
+
+
+def p_text(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3g}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def judge(end: Endpoint, rows: pd.DataFrame) -> Verdict:
+    """The verdict on the primary endpoint: ``rows`` of `reports.compare.comparisons`, one per condition that
+    has data."""
+    base = estimator_name(end.baseline)
+    if end.treatment is None:
+        return Verdict("nothing", f"Nothing is compared: {base} is the only arm with runs.")
+    arm = estimator_name(end.treatment)
+    if rows.empty:
+        return Verdict(
+            "nothing", f"This grid cannot tell yet: no seed has a finished and evaluated run of both {arm} and {base}."
+        )
+    verdicts = [judge_row(end, row, jointly=len(rows)) for _, row in rows.iterrows()]
+    if len(verdicts) == 1:
+        return verdicts[0]
+    kinds = {verdict.kind for verdict in verdicts}
+    groups = [(kind, [r for v, (_, r) in zip(verdicts, rows.iterrows(), strict=True) if v.kind == kind]) for kind in
+              dict.fromkeys(verdict.kind for verdict in verdicts)]  # fmt: skip
+    told = "; ".join(_clause(kind, members, arm, base) for kind, members in groups)
+    n = sorted({int(row.n) for _, row in rows.iterrows()})
+    seeds = f"{n[0]} paired seeds" if len(n) == 1 else f"{n[0]} to {n[-1]} paired seeds"
+    sentence = (
+        f"{told[0].upper()}{told[1:]}. (Held-out accuracy, {arm} minus {base}, points; intervals are 95% for the "
+        f"{len(rows)} conditions jointly; {seeds}.)"
+    )
+    return Verdict(kinds.pop() if len(kinds) == 1 else "mixed", sentence)
+
+
+def _clause(kind: Kind, rows: Sequence[pd.Series], arm: str, base: str) -> str:
+    shown = _listed([f"{points(row['mean'], sign=True)} {_where(row)} ({interval(row.low, row.high)})" for row in rows])
+    if kind in ("higher", "lower"):
+        return f"{arm} scored {kind} than {base}: {shown}"
+    if kind == "equivalent":
+        return f"{arm} and {base} differ by less than what was declared to matter: {shown}"
+    if kind == "identical":
+        return f"{arm} and {base} are exactly equal {_listed([_where(row) for row in rows])}"
+    if any(row.n < 2 or not row.sd > 0 for row in rows):
+        shown = _listed([f"{points(row['mean'], sign=True)} {_where(row)}" for row in rows]) + ", without an interval"
+    return f"this grid cannot tell whether {arm} or {base} is better: {shown}"
+
+
+def _listed(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def judge_row(end: Endpoint, row: pd.Series, jointly: int = 1) -> Verdict:
+    """The verdict on one comparison. ``jointly``: how many intervals hold together at 95%; `row` was made for that."""
+    arm, base, where = estimator_name(str(row.estimator)), estimator_name(end.baseline), _where(row)
+    n, mean, low, high = int(row.n), float(row["mean"]), float(row.low), float(row.high)
+    if n < 2:
+        return Verdict(
+            "cannot tell",
+            f"This grid cannot tell whether {arm} or {base} is better {where}: one paired seed gives a difference "
+            f"({points(mean, sign=True)} points of {end.measure}) and no measure of chance.",
+            "At least 6 paired seeds are needed before a sign-flip test can reject at all; 8 to 10 are recommended.",
+        )
+    if not row.sd > 0:
+        if abs(mean) < 1e-12:
+            return Verdict(
+                "identical", f"{arm} and {base} have exactly the same {end.measure} {where} in all {n} paired seeds."
+            )
+        return Verdict(
+            "cannot tell",
+            f"All {n} paired seeds show the same difference of {points(mean, sign=True)} points of {end.measure} "
+            f"{where}; without any spread no interval can be given.",
+        )
+    level = "95% interval" if jointly == 1 else f"95% interval jointly with {jointly - 1} more"
+    told = f"{level} {interval(low, high)} points; {n} paired seeds"
+    flip = f"Sign-flip test: {p_text(row.p_sign_flip)}"
+    if row.least_p > 0.05:
+        flip += f" ({n} seeds cannot give less than {row.least_p:.3g})"
+    effect = end.smallest_effect
+    if effect and -effect < low and high < effect:
+        return Verdict(
+            "equivalent",
+            f"{arm} and {base} differ by less than {points(effect)} points of {end.measure} {where}, the smallest "
+            f"difference that was declared to matter: {points(mean, sign=True)} points ({told}).",
+            f"{flip}.",
+        )
+    if low > 0 or high < 0:
+        kind: Kind = "higher" if low > 0 else "lower"
+        return Verdict(
+            kind,
+            f"{arm} scored {points(abs(mean))} points {kind} than {base} on {end.measure} {where} ({told}).",
+            f"A true difference of only {points(min(abs(low), abs(high)))} points is not excluded. {flip}.",
+        )
+    return Verdict(
+        "cannot tell",
+        f"This grid cannot tell whether {arm} or {base} is better {where}: the difference is "
+        f"{points(mean, sign=True)} points of {end.measure} ({told}).",
+        f"Excluded at this level: {arm} better by more than {points(high)} points, or worse by more than "
+        f"{points(-low)}. With this spread, {n} seeds find a true difference of {points(row.detectable)} points four "
+        f"times out of five; a smaller one could not have been seen reliably. {flip}.",
+    )
+
+
+def _where(row: pd.Series) -> str:
+    if row.condition == POOLED:
+        return "averaged over the conditions"
+    return "with clean rewards" if row.condition == "clean" else f"under {row.condition}"

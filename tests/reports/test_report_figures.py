@@ -1,0 +1,104 @@
+"""Figures: a pure function of the table saved beside them, byte for byte, readable without colour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_runs import write_grid
+
+from reports import figures
+from reports.build import draw, read_table
+from reports.compare import endpoint
+from reports.figures import curves, style
+from reports.tables import Study, read_study
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return read_study([write_grid(tmp_path_factory.mktemp("figures") / "grid", steps=8, seeds=range(3))])
+
+
+def drawn(name: str, table: pd.DataFrame) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    with style.look():
+        draw(name, table, files)
+    return files
+
+
+@pytest.mark.parametrize("name", figures.NAMES)
+def test_the_same_table_gives_the_same_bytes(name: str, study: Study) -> None:
+    table = figures.load(name).table(study, endpoint(study))
+    first = drawn(name, table)
+    stored = read_table(first[f"figures/{name}.csv"].decode())
+    assert drawn(name, stored) == first
+    kinds = {Path(path).name for path in first}
+    assert kinds == {f"{name}.csv"} | {f"{name}{s}.{k}" for s in ("", "-narrow") for k in ("pdf", "svg", "png")}
+    assert first[f"figures/{name}.pdf"].startswith(b"%PDF")
+    assert first[f"figures/{name}.png"].startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", figures.NAMES)
+def test_captions_say_n_and_method_and_alternative_texts_have_the_numbers(name: str, study: Study) -> None:
+    module = figures.load(name)
+    table = module.table(study, endpoint(study))
+    assert "3 seeds" in module.caption(table)
+    assert "95% Student t" in module.caption(table)
+    assert "KRPO" in module.alt(table)
+    assert any(character.isdigit() for character in module.alt(table))
+
+
+@pytest.mark.parametrize("name", figures.NAMES)
+def test_one_seed_and_one_arm_can_be_drawn(name: str, tmp_path: Path) -> None:
+    small = read_study([write_grid(tmp_path / "g", steps=3, seeds=[0], estimators=["grpo", "krpo"], noises=["none"])])
+    assert drawn(name, figures.load(name).table(small, endpoint(small)))
+
+
+def test_a_difference_drawn_by_hand(study: Study) -> None:
+    table = figures.load("paired_difference").table(study, endpoint(study))
+    scores = study.scores.query("metric == 'accuracy' and level == 'hard' and noise == 'none' and seed == 1")
+    value = scores.set_index("estimator").value
+    row = table.query("level == 'hard' and condition == 'clean' and seed == 1").iloc[0]
+    assert row.difference == pytest.approx(value["krpo"] - value["grpo"])
+
+
+def test_curves_are_averaged_over_bins_and_say_so(tmp_path: Path) -> None:
+    study = read_study([write_grid(tmp_path / "g", steps=100, seeds=[0], noises=["none"])])
+    table = curves.curve_table(study, ["accuracy"])
+    arm = table[table.estimator == "grpo"]
+    assert set(table.bin) == {3}  # 100 steps in about 40 bins
+    raw = study.steps[study.steps.estimator == "grpo"].accuracy.to_numpy()
+    assert arm.value.to_numpy()[:2] == pytest.approx([raw[:3].mean(), raw[3:6].mean()])
+    assert arm.step.to_numpy()[[0, -1]] == pytest.approx([2.0, 100.0])
+    assert "bins of 3 steps" in curves.curve_caption(table)
+
+
+def test_arms_differ_without_colour() -> None:
+    looks = style.looks(["grpo", "krpo", "rloo", "krpo_unit_rms", "dr_grpo", "mine", "mine(scale=2)"])
+    assert len({(str(dashes), marker) for _, dashes, marker in looks.values()}) == 7
+    assert style.looks(["krpo"])["krpo"] == looks["krpo"]
+
+
+def test_nothing_of_the_users_matplotlib_settings_leaks_in(study: Study) -> None:
+    import matplotlib as mpl
+
+    table = figures.load("advantage_rms").table(study, endpoint(study))
+    first = drawn("advantage_rms", table)
+    with mpl.rc_context({"font.size": 20, "axes.facecolor": "black"}):
+        assert drawn("advantage_rms", table) == first
+
+
+def test_nothing_to_show_is_an_empty_table(study: Study) -> None:
+    from dataclasses import replace
+
+    bare = replace(study, steps=study.steps[["run", "condition", "estimator", "seed", "step"]])
+    assert figures.load("advantage_rms").table(bare, None).empty
+    assert figures.load("final_accuracy").table(bare, None).empty
+
+
+def test_a_label_that_looks_like_a_missing_value_stays_a_label() -> None:
+    text = "condition,estimator,level,value\nnone,nan,null,1.5\n"
+    assert read_table(text).iloc[0].tolist() == ["none", "nan", "null", 1.5]
+    assert np.isnan(read_table("condition,base\nclean,\n").base[0])

@@ -1,0 +1,257 @@
+"""The whole report: files, page, cache, command line, and a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from synthetic_runs import run_of, tear, unfinish, write_grid
+
+import reports
+from krpo.errors import BadInput
+from krpo.rundir import write_yaml
+from reports.cli import main
+from reports.report import render_report
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_grid(tmp_path_factory.mktemp("page") / "grid", steps=10, seeds=range(4), effects={"krpo": 0.05})
+
+
+@pytest.fixture(scope="module")
+def page(grid: Path) -> Path:
+    return reports.render(grid)
+
+
+class Outline(HTMLParser):
+    """What a page refers to and shows."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.images: list[dict[str, str | None]] = []
+        self.addresses: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        facts = dict(attrs)
+        self.tags.append(tag)
+        self.addresses += [facts[key] or "" for key in ("src", "href", "srcset") if key in facts]
+        if tag == "img":
+            self.images.append(facts)
+
+
+def test_the_page_is_self_contained(page: Path) -> None:
+    text = page.read_text()
+    outline = Outline(text)
+    assert "script" not in outline.tags
+    for address in outline.addresses:
+        assert address.startswith("data:") or (page.parent / address).is_file(), address[:80]
+    assert len(outline.images) == 4
+    for image in outline.images:
+        assert len(image["alt"] or "") > 40
+        assert int(image["width"] or 0) > int(image["height"] or 0) > 100
+
+
+def test_the_page_says_what_was_found_and_what_was_not_tested(page: Path) -> None:
+    text = page.read_text()
+    assert "Does KRPO learn better than GRPO when rewards are noisy?" in text
+    assert re.search(r"KRPO scored higher than GRPO: \+\d\.\d with clean rewards \(\+\d\.\d to \+\d\.\d\)", text)
+    assert "95% for the 2 conditions jointly; 4 paired seeds" in text
+    assert "Held-out accuracy on sums after the last step" in text  # the declared endpoint
+    assert "16 of 16 done, 4 seeds" in text
+    assert "Without a scale control (krpo_unit_rms)" in text
+    assert "a sign-flip test cannot reject at the 5% level with fewer than 6" in text
+    assert "laboratory" in text  # the machine
+    assert "commit 0123456789ab" in text
+
+
+def test_the_files_beside_the_page(page: Path) -> None:
+    names = {str(p.relative_to(page.parent)) for p in page.parent.rglob("*") if p.is_file()}
+    for table in ("accuracy", "differences", "runs", "cost", "configuration", "environment", "deviations"):
+        assert {f"tables/{table}.{kind}" for kind in ("csv", "tex", "md")} <= names
+    for figure in ("learning_curves", "final_accuracy", "paired_difference", "advantage_rms"):
+        assert {f"figures/{figure}.{kind}" for kind in ("csv", "pdf", "png", "svg")} <= names
+    tex = (page.parent / "tables/differences.tex").read_text()
+    assert tex.count(r"\toprule") == tex.count(r"\bottomrule") == 1
+    columns = tex.split(r"\begin{tabular}{")[1].split("}")[0]
+    body = [line for line in tex.splitlines() if line.endswith(r"\\")]
+    assert len(body) == 13
+    assert all(line.count("&") == len(columns) - 1 for line in body)
+    result = json.loads((page.parent / "results.json").read_text())
+    assert result["verdict"] == "higher"
+
+
+def test_two_renderings_are_equal_byte_for_byte(grid: Path, page: Path, tmp_path: Path) -> None:
+    other = reports.render(grid, tmp_path / "again").parent
+    for file in page.parent.rglob("*"):
+        if file.is_file():
+            assert (other / file.relative_to(page.parent)).read_bytes() == file.read_bytes(), file.name
+
+
+def test_nothing_is_done_twice_and_every_change_is_seen(tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "grid", steps=2, seeds=[0, 1], noises=["none"])
+    assert render_report(grid).changed
+    assert not render_report(grid).changed
+    page = grid / "report" / "index.html"
+    whole = page.read_bytes()
+    page.write_bytes(whole[:100])  # a damaged page is made again
+    assert render_report(grid).changed
+    assert page.read_bytes() == whole
+    run = run_of(grid, "krpo", "none", 1)
+    tear(run.metrics_file)
+    assert render_report(grid).changed
+    unfinish(run, failed="out of memory")
+    assert render_report(grid).changed
+    assert "out of memory" in page.read_text()
+    (grid / "base" / "tiny" / "eval" / "sums.json").unlink()
+    assert render_report(grid).changed
+
+
+def test_model_answers_and_names_are_escaped(tmp_path: Path) -> None:
+    grid = write_grid(
+        tmp_path / "grid", steps=2, seeds=[0, 1], noises=["none"], grid={"question": "<script>x</script>"}
+    )
+    unfinish(run_of(grid, "krpo", "none", 1), failed="<img src=x onerror=alert(1)> & {{ 7 * 7 }}")
+    text = reports.render(grid).read_text()
+    assert "<script" not in text
+    assert "<img src=x" not in text
+    assert "&lt;img src=x onerror=alert(1)&gt; &amp; {{ 7 * 7 }}" in text
+
+
+def test_a_grid_with_every_fault_renders_and_says_what_it_did(tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "grid", steps=6)
+    tear(run_of(grid, "grpo", "none", 0).metrics_file)
+    unfinish(run_of(grid, "krpo", "none", 1), failed="loss is NaN")
+    unfinish(run_of(grid, "krpo", "none", 2))
+    shutil.rmtree(run_of(grid, "krpo", "none", 3).path)
+    run_of(grid, "krpo", "none", 4).metrics_file.write_text("")
+    run_of(grid, "grpo", "flip(rate=0.2)", 0).spec_file.write_text(": [")
+    text = reports.render(grid).read_text()
+    assert "1 of 18 runs failed and are missing from the comparison: 1 of KRPO." in text
+    assert "1 run has not finished: this is an interim report" in text
+    assert "2 of 20 planned runs have no readable run directory" in text
+    assert "Seeds without a partner in the other arm were left out: 0, 1, 2, 3." in text
+    assert "1 torn line of 6 dropped" in text
+    assert "cannot be read" in text
+
+
+def test_no_finished_run(tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "grid", steps=3, seeds=[0, 1], noises=["none"])
+    for estimator in ("grpo", "krpo"):
+        for seed in (0, 1):
+            unfinish(run_of(grid, estimator, "none", seed))
+    with pytest.raises(BadInput, match="none of 4 runs has finished"):
+        reports.render(grid)
+
+
+def test_runs_without_evaluation_give_curves_and_no_verdict(tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "grid", steps=3, seeds=[0, 1], noises=["none"])
+    for file in grid.glob("*/eval/sums.json"):
+        file.unlink()
+    text = reports.render(grid).read_text()
+    assert "Nothing can be said yet" in text
+    assert 'id="learning_curves"' in text
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda root: None, "no such directory"),
+        (lambda root: root.mkdir(), "no grid directory"),
+        (lambda root: (root.mkdir(), write_yaml(root / "grid.yaml", {"name": "x"})), "no run has started yet"),
+        (lambda root: write_grid(root / "inner", steps=1, seeds=[0]), "holds the grids inner"),
+        (lambda root: write_grid(root, steps=1, seeds=[0], grid={"format": 99}), "written in format 99"),
+        (lambda root: (root.mkdir(), (root / "grid.yaml").write_text("a: [")), "not valid YAML"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_2(make, told: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    root = tmp_path / "root"
+    make(root)
+    assert main([str(root)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert told in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_output_that_cannot_be_written(grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    assert main([str(grid), "--output", str(tmp_path / "file" / "below")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_the_command_prints_the_path_and_says_when_nothing_changed(
+    grid: Path, page: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main([str(grid)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.strip() == str(page)
+    assert "nothing changed" in captured.err
+
+
+def test_several_grids(tmp_path: Path) -> None:
+    a = write_grid(tmp_path / "a", steps=2, seeds=[0, 1], noises=["none"])
+    b = write_grid(tmp_path / "b", steps=2, seeds=[0, 1], noises=["none"], estimators=["grpo", "rloo"])
+    page = reports.render([a, b])
+    assert page == tmp_path.resolve() / "a+b" / "report" / "index.html"
+    assert "RLOO" in page.read_text()
+
+
+def python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_help_and_an_unchanged_report_load_nothing_heavy_and_are_quick(grid: Path, page: Path) -> None:
+    heavy = "{'torch', 'matplotlib', 'pandas', 'vllm', 'lm_eval', 'ray'} & set(sys.modules)"
+    before = time.perf_counter()
+    said = python(f"import sys; from reports.cli import main; main([{str(grid)!r}]); print({heavy})")
+    assert said.splitlines() == [str(page), "set()"]
+    assert time.perf_counter() - before < 3
+
+
+def test_rendering_never_loads_torch(tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "grid", steps=2, seeds=[0, 1], noises=["none"])
+    assert (
+        python(f"import sys, reports; reports.render({str(grid)!r}); print('torch' in sys.modules)").strip() == "False"
+    )
+
+
+BROWSER = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+PROBE = """<script>addEventListener("load", () => { const images = [...document.images];
+document.title = JSON.stringify({sizes: images.map(i => [i.naturalWidth, i.clientWidth, i.clientHeight, i.alt.length]),
+ wide: document.documentElement.scrollWidth, view: innerWidth}); });</script></body>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [1200, 500])
+def test_in_a_real_browser(width: int, page: Path, tmp_path: Path) -> None:
+    probe = tmp_path / "probe.html"  # the page with one script that reports what the browser made of it
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text())
+    probe.write_text(text.replace("</body>", PROBE))
+    options = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    options += " --disable-component-update --disable-sync --enable-logging=stderr --v=0"
+    command = [str(BROWSER), *options.split(), f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900"]
+    done = subprocess.run(
+        [*command, "--dump-dom", probe.as_uri()], capture_output=True, text=True, timeout=90, check=True
+    )
+    found = json.loads(re.search(r"<title>(.*?)</title>", done.stdout)[1].replace("&quot;", '"'))
+    assert len(found["sizes"]) == 4
+    for natural, shown, high, described in found["sizes"]:
+        assert natural > 0
+        assert shown > min(width, 900) * 0.8
+        assert high > 100
+        assert described > 40
+    assert found["wide"] <= found["view"]  # nothing sticks out: tables scroll by themselves
+    assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line]

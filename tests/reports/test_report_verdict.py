@@ -1,0 +1,94 @@
+"""The verdict says what the interval allows, and no more."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reports.compare import Endpoint, comparisons, primary_comparisons
+from reports.verdict import judge, points
+
+
+def end(conditions: tuple[str, ...] = ("clean",), effect: float | None = None) -> Endpoint:
+    return Endpoint("sums", "accuracy", "all", "grpo", "krpo", conditions, effect, "")
+
+
+def pairs(differences: list[float], condition: str = "clean") -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "estimator": "krpo",
+            "condition": condition,
+            "level": "all",
+            "seed": range(len(differences)),
+            "difference": differences,
+        }
+    )
+
+
+def test_higher() -> None:
+    verdict = judge(end(), comparisons(pairs([0.05, 0.06, 0.07])))
+    # mean 6, half width 4.30265 x 1 / sqrt(3) = 2.48
+    assert verdict.kind == "higher"
+    assert "KRPO scored 6.0 points higher than GRPO on held-out sums accuracy with clean rewards" in verdict.sentence
+    assert "95% interval +3.5 to +8.5 points; 3 paired seeds" in verdict.sentence
+    assert "3 seeds cannot give less than 0.25" in verdict.detail
+
+
+def test_lower() -> None:
+    assert judge(end(), comparisons(pairs([-0.05, -0.06, -0.07]))).kind == "lower"
+
+
+def test_cannot_tell_says_what_is_excluded_and_what_could_not_be_seen() -> None:
+    rows = comparisons(pairs([0.01, -0.02, 0.03, 0.0, 0.01]))
+    verdict = judge(end(), rows)
+    assert verdict.kind == "cannot tell"
+    assert verdict.sentence.startswith("This grid cannot tell whether KRPO or GRPO is better with clean rewards")
+    assert f"better by more than {points(rows.high[0])} points" in verdict.detail
+    assert f"worse by more than {points(-rows.low[0])}" in verdict.detail
+    assert (
+        f"5 seeds find a true difference of {points(rows.detectable[0])} points four times out of five"
+        in verdict.detail
+    )
+
+
+def test_equivalent_only_within_the_declared_effect() -> None:
+    rows = comparisons(pairs([0.001, -0.001, 0.002, 0.0, 0.001]))
+    assert judge(end(effect=0.02), rows).kind == "equivalent"
+    assert judge(end(effect=0.001), rows).kind == "cannot tell"
+    assert judge(end(), rows).kind == "cannot tell"
+
+
+def test_one_seed_equal_differences_and_identical_arms_give_no_interval() -> None:
+    assert "one paired seed" in judge(end(), comparisons(pairs([0.5]))).sentence
+    same = judge(end(), comparisons(pairs([0.1, 0.1, 0.1])))
+    assert same.kind == "cannot tell"
+    assert "no interval" in same.sentence
+    assert judge(end(), comparisons(pairs([0.0, 0.0]))).kind == "identical"
+    assert judge(end(), comparisons(pairs([]))).kind == "nothing"
+
+
+def test_intervals_of_several_conditions_hold_jointly() -> None:
+    both = pd.concat([pairs([0.05, 0.06, 0.07, 0.055]), pairs([0.01, -0.02, 0.01, 0.0], "flip 0.2")])
+    rows = primary_comparisons(end(("clean", "flip 0.2")), both)
+    d = np.array([0.05, 0.06, 0.07, 0.055])
+    half = 4.1765 * d.std(ddof=1) / 2  # t(1 - .05/4, 3) = 4.1765
+    assert rows.low[0] == pytest.approx(d.mean() - half, abs=1e-5)
+    verdict = judge(end(("clean", "flip 0.2")), rows)
+    assert verdict.kind == "mixed"
+    assert verdict.sentence.startswith("KRPO scored higher than GRPO: +5.9 with clean rewards")
+    assert "this grid cannot tell whether KRPO or GRPO is better: 0.0 under flip 0.2" in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.0421, "+4.2"), (-0.0421, "\N{MINUS SIGN}4.2"), (0.0, "0.0"), (0.00005, "+0.005"), (-1e-17, "0.0")],
+)
+def test_points(value: float, shown: str) -> None:
+    assert points(value, sign=True) == shown
+
+
+def test_points_of_nothing() -> None:
+    assert points(math.nan) == "nan"
