@@ -24,8 +24,8 @@ from krpo.tasks.base import Row, Task, hash_rows
 from krpo.tasks.registry import register_task
 
 STEPS = {"easy": 1, "normal": 2, "hard": 3}
-LARGEST_NUMBER, LARGEST_TOTAL = 49, 99
-HELD_OUT_SHARE = 8  # one question in so many
+LARGEST_FIRST, LARGEST_NEXT, LARGEST_TOTAL = 99, 9, 99
+HELD_OUT_SHARE = 5  # one question in so many
 EVAL_ROWS_PER_LEVEL = 200
 
 
@@ -70,13 +70,13 @@ def draw(level: str, seed: int) -> Iterator[Row]:
     """An endless stream of rows of one level, held-out questions included."""
     rng = random.Random(seed)
     while True:
-        terms = [rng.randint(1, LARGEST_NUMBER)]
+        terms = [rng.randint(1, LARGEST_FIRST)]
         for _ in range(STEPS[level]):
             total = sum(terms)
             if rng.random() < 0.5:
-                terms.append(rng.randint(1, min(LARGEST_NUMBER, LARGEST_TOTAL - total)) if total < LARGEST_TOTAL else 0)
+                terms.append(rng.randint(1, min(LARGEST_NEXT, LARGEST_TOTAL - total)) if total < LARGEST_TOTAL else 0)
             else:
-                terms.append(-rng.randint(1, min(LARGEST_NUMBER, total)) if total > 0 else 0)
+                terms.append(-rng.randint(1, min(LARGEST_NEXT, total)) if total > 0 else 0)
         if 0 not in terms:
             question = "".join(f"{t:+d}" for t in terms).removeprefix("+")
             yield Row(id=f"{level}/{question}", prompt=f"{question}=", answer=str(sum(terms)), level=level)
