@@ -45,6 +45,9 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--output", type=Path, metavar="DIR", help="the run directory (default: runs/train/<key>)")
     p.add_argument("--dry-run", action="store_true", help="print the resolved specification and its key, train nothing")
+    p.add_argument(
+        "--save-every", type=int, metavar="N", help="save a state to resume from every N steps (default: none)"
+    )
     p.add_argument("--quiet", action="store_true", help="print no progress")
     group = p.add_argument_group("the run (each is also a key of --config)")
     defaults = RunSpec()
@@ -99,7 +102,7 @@ def _main(args: argparse.Namespace) -> int:
 
     output = args.output or Path("runs/train") / key_of(spec)
     report = None if args.quiet else _Reporter(spec.steps)
-    run = train(spec, output, progress=report)
+    run = train(spec, output, progress=report, save_every=args.save_every)
     if report is not None:
         report.close()
     print(f"checkpoint: {run.checkpoint}")

@@ -23,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 from krpo.errors import BadInput, KrpoError, reason_of
 from krpo.policies import load_policy, weights_hash
 from krpo.provenance import git_state, machine, package_versions, peak_memory_mb
+from krpo.resume import cut_metrics, last_complete, optimizer_steps
 from krpo.rewards import TaskReward, dataset_rows
 from krpo.rundir import RunDir, dumps, write_json, write_yaml
 from krpo.spec import FORMAT, RunSpec, run_key
@@ -51,16 +52,23 @@ def key_of(spec: RunSpec, task: Task | None = None) -> str:
     return run_key(spec, base_weights=weights_hash(spec.policy), data=(task or make_task(spec.task)).fingerprint())
 
 
-def train(spec: RunSpec, path: str | Path, *, progress: Progress | None = None) -> RunDir:
+def train(
+    spec: RunSpec, path: str | Path, *, progress: Progress | None = None, save_every: int | None = None
+) -> RunDir:
     """Train one run into the directory ``path`` and return it.
 
-    A directory that is DONE with the same key is left as it is. Raises `BadInput` where the specification cannot be
-    run, `KrpoError` where training failed (the reason is then in FAILED).
+    A directory that is DONE with the same key is left as it is; a run that was stopped goes on from its last saved
+    state, and ends with the same bytes as one that was never stopped.
 
     Args:
         spec: what to run.
         path: the run directory.
         progress: called with each row of `metrics.jsonl`.
+        save_every: rollout batches between two saved states; None saves none, so that a stopped run starts again.
+
+    Raises:
+        BadInput: the specification cannot be run.
+        KrpoError: training failed; the reason is in FAILED.
     """
     task = make_task(spec.task)
     run = RunDir(path)
@@ -72,13 +80,17 @@ def train(spec: RunSpec, path: str | Path, *, progress: Progress | None = None) 
             f"{run.path}: holds another run (key {run.spec().get('key')}, asked for {key}); choose another --output"
         )
     run.path.mkdir(parents=True, exist_ok=True)
-    run.clear()
-    write_yaml(run.spec_file, {"key": key, "format": FORMAT, **spec.to_plain()})
+    saved = last_complete(run.resume)
+    if saved is None:
+        run.clear()
+        write_yaml(run.spec_file, {"key": key, "format": FORMAT, **spec.to_plain()})
+    else:
+        cut_metrics(run.metrics_file, optimizer_steps(saved) // spec.minibatches)
     started = time.time()
     try:
-        trainer = _trainer(spec, task, run, progress)
+        trainer = _trainer(spec, task, run, progress, save_every)
         with _quiet():
-            trainer.train()
+            trainer.train(resume_from_checkpoint=str(saved) if saved else None)
             save_checkpoint(trainer, spec, key, run.checkpoint)
         manifest = {
             "key": key,
@@ -98,10 +110,11 @@ def train(spec: RunSpec, path: str | Path, *, progress: Progress | None = None) 
     except Exception as error:
         with contextlib.suppress(OSError):  # a full disk must not hide the reason
             run.mark_failed(reason_of(error))
+            if isinstance(error, KrpoError):  # it would fail again from its saved state
+                shutil.rmtree(run.resume, ignore_errors=True)
         raise
-    finally:
-        shutil.rmtree(run.path / "trainer", ignore_errors=True)
     run.mark_done(steps=spec.steps)
+    shutil.rmtree(run.resume, ignore_errors=True)
     return run
 
 
@@ -117,7 +130,7 @@ def save_checkpoint(trainer: KRPOTrainer, spec: RunSpec, key: str, folder: Path)
     os.replace(temporary, folder)
 
 
-def _trainer(spec: RunSpec, task: Task, run: RunDir, progress: Progress | None) -> KRPOTrainer:
+def _trainer(spec: RunSpec, task: Task, run: RunDir, progress: Progress | None, save_every: int | None) -> KRPOTrainer:
     model, tokenizer = load_policy(spec.policy)
     rows = task.train_rows(spec.seed, spec.steps * spec.prompts_per_step)
     reward = TaskReward(task)
@@ -125,7 +138,7 @@ def _trainer(spec: RunSpec, task: Task, run: RunDir, progress: Progress | None) 
         trainer = KRPOTrainer(
             model=model,
             reward_funcs=reward.functions(),
-            args=trainer_config(spec, run.path / "trainer"),
+            args=trainer_config(spec, run.resume, save_every),
             train_dataset=Dataset.from_list(dataset_rows(rows)),
             processing_class=tokenizer,
             callbacks=[_MetricsWriter(run.metrics_file, progress)],
@@ -134,7 +147,7 @@ def _trainer(spec: RunSpec, task: Task, run: RunDir, progress: Progress | None) 
     return trainer
 
 
-def trainer_config(spec: RunSpec, output_dir: Path) -> KRPOConfig:
+def trainer_config(spec: RunSpec, output_dir: Path, save_every: int | None = None) -> KRPOConfig:
     """The specification in TRL's terms. One rollout batch of P x G answers is `minibatches` optimizer steps."""
     schedule = "constant_with_warmup" if spec.lr_schedule == "constant" and spec.warmup_steps else spec.lr_schedule
     cuda = torch.cuda.is_available()
@@ -166,7 +179,8 @@ def trainer_config(spec: RunSpec, output_dir: Path) -> KRPOConfig:
         gradient_checkpointing=cuda,
         logging_steps=spec.minibatches,
         logging_nan_inf_filter=False,
-        save_strategy="no",
+        save_strategy="steps" if save_every else "no",
+        save_steps=(save_every or 1) * spec.minibatches,
         report_to="none",
         disable_tqdm=True,
         log_level="error",
@@ -178,7 +192,7 @@ class _MetricsWriter(TrainerCallback):
 
     def __init__(self, file: Path, progress: Progress | None) -> None:
         self.file, self.progress = file, progress
-        self.step, self.last = 0, time.perf_counter()
+        self.last = time.perf_counter()
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         self.last = time.perf_counter()
@@ -186,18 +200,16 @@ class _MetricsWriter(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         if not logs or "loss" not in logs:  # the summary at the end of training
             return
-        self.step += 1
+        step = state.global_step // args.steps_per_generation
         now = time.perf_counter()
-        row = metrics_row(self.step, logs, now - self.last)
+        row = metrics_row(step, logs, now - self.last)
         self.last = now
         with self.file.open("a", encoding="utf-8") as stream:
             stream.write(dumps(row) + "\n")
         if self.progress is not None:
             self.progress(row)
         if not math.isfinite(float(logs["loss"])) or not math.isfinite(float(logs.get("grad_norm", 0.0))):
-            raise KrpoError(
-                f"the loss or its gradient is not a number at step {self.step}; metrics up to there are kept"
-            )
+            raise KrpoError(f"the loss or its gradient is not a number at step {step}; metrics up to there are kept")
 
 
 def metrics_row(step: int, logs: dict[str, Any], seconds: float) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,14 +27,12 @@ import torch
 from accelerate.utils import gather, gather_object
 from trl.data_utils import is_conversational
 
+from krpo import resume
 from krpo.advantages import make_estimator
 from krpo.errors import BadInput
 from krpo.noise import make_noise
-from krpo.rundir import write_json
 from krpo.streams import derive_seed
 from krpo.trl_import import GRPOConfig, GRPOTrainer, load_vllm
-
-ESTIMATOR_STATE = "advantage_estimator.json"
 
 
 @dataclass
@@ -212,13 +209,31 @@ class KRPOTrainer(GRPOTrainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
         if self.args.should_save:
-            folder = os.path.join(self._get_output_dir(trial=trial), f"checkpoint-{self.state.global_step}")
-            write_json(os.path.join(folder, ESTIMATOR_STATE), self.estimator.state_dict())
+            folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+            resume.write_estimator(self.estimator.state_dict(), folder)
+            resume.mark_complete(folder)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self.is_deepspeed_enabled or self.is_fsdp_enabled:  # they have formats of their own
+            super()._save_optimizer_and_scheduler(output_dir)
+        elif self.args.should_save:
+            resume.save_optimizer(self.optimizer, self.lr_scheduler, Path(output_dir))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint and (file := Path(checkpoint) / ESTIMATOR_STATE).exists():
-            self.estimator.load_state_dict(json.loads(file.read_text(encoding="utf-8")))
+        if checkpoint is None:
+            return
+        folder = Path(checkpoint)
+        if (folder / "optimizer.safetensors").exists():
+            resume.load_optimizer(self.optimizer, self.lr_scheduler, folder)
+        else:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        self.estimator.load_state_dict(resume.read_estimator(folder))
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Nothing to save: `_generate` seeds every step anew."""
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Nothing to load: see `_save_rng_state`."""
 
 
 def _mapping(params: dict | str | None) -> dict[str, Any]:

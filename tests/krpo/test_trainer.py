@@ -170,6 +170,34 @@ def test_what_the_configuration_cannot_mean_is_refused(tmp_path):
             KRPOTrainer(model, reward_funcs=len, args=KRPOConfig(**settings, **bad), processing_class=tokenizer)
 
 
+class Stopped(BaseException):
+    """In place of a kill: what was saved is all that the next attempt has."""
+
+
+def test_a_stopped_run_ends_with_the_bytes_of_one_that_was_not(tmp_path):
+    spec = RunSpec(
+        **{**SHORT, "steps": 6, "minibatches": 2, "lr_schedule": "cosine", "warmup_steps": 2},
+        noise=Named("gaussian", {"sigma": 0.3}),
+    )
+
+    def stop_at(step: int) -> Callable[[dict[str, Any]], None]:
+        def stop(row: dict[str, Any]) -> None:
+            if row["step"] == step:
+                raise Stopped
+
+        return stop
+
+    undisturbed = train(spec, tmp_path / "a")
+    for step in (1, 3, 4):
+        with pytest.raises(Stopped):
+            train(spec, tmp_path / "b", progress=stop_at(step), save_every=2)
+    stopped = train(spec, tmp_path / "b", save_every=2)
+    assert without_wall(stopped) == without_wall(undisturbed)
+    for name in ("model.safetensors", "krpo.json"):
+        assert (stopped.checkpoint / name).read_bytes() == (undisturbed.checkpoint / name).read_bytes()
+    assert not stopped.resume.exists()
+
+
 HEAVY = "{'vllm', 'lm_eval', 'ray', 'matplotlib'}"
 IMPORTS = f"import sys, krpo; from krpo import KRPOTrainer; assert not {HEAVY} & set(sys.modules)"
 
