@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from krpo.config import Named
 from krpo.errors import BadInput
 from krpo.registry import Registry
-from krpo.streams import prompt_generators
+from krpo.streams import generator, prompt_generators
 
 
 class RewardNoise:
@@ -62,9 +62,12 @@ class Draws:
         streams = prompt_generators(self.seed, "noise of an answer", self.step, self.prompt_ids_P)
         return _open_interval(np.stack([stream.random(self.group_size) for stream in streams]))
 
-    def uniform_P(self) -> np.ndarray:
-        """One number in (0, 1) for each prompt, shared by its answers."""
-        streams = prompt_generators(self.seed, "noise of a group", self.step, self.prompt_ids_P)
+    def uniform_P(self, *, persistent: bool = False) -> np.ndarray:
+        """One number in (0, 1) for each prompt, shared by its answers; the same in every step where ``persistent``."""
+        if persistent:
+            streams = [generator(self.seed, "noise of a prompt", str(prompt_id)) for prompt_id in self.prompt_ids_P]
+        else:
+            streams = prompt_generators(self.seed, "noise of a group", self.step, self.prompt_ids_P)
         return _open_interval(np.array([stream.random() for stream in streams]))
 
 
@@ -111,28 +114,84 @@ class NoNoise(RewardNoise):
         return rewards_PG
 
 
-@register_noise("gaussian")
+@register_noise("random")
 @dataclass(frozen=True)
-class Gaussian(RewardNoise):
-    """r + sigma z, z standard normal, independent for each answer."""
+class RandomReward(RewardNoise):
+    """1 with a probability that does not depend on the answer, else 0: the control of arXiv 2506.10947. J = 0."""
 
-    sigma: float
+    probability: float = 0.5
 
     def __post_init__(self) -> None:
-        _not_negative("sigma", self.sigma)
+        _probability("probability", self.probability)
+
+    @property
+    def youden_j(self) -> float:
+        return 0.0
 
     def observe(self, rewards_PG: np.ndarray, draws: Draws) -> np.ndarray:
-        return rewards_PG + self.sigma * ndtri(draws.uniform_PG())
+        drawn_PG = (draws.uniform_PG() < self.probability).astype(rewards_PG.dtype)
+        return np.where(np.isnan(rewards_PG), rewards_PG, drawn_PG)
+
+
+@dataclass(frozen=True)
+class Flip(RewardNoise):
+    """1 - r with a probability that depends on what the reward says, independently for each answer.
+
+    A reward below 1/2 is mirrored at the rate ``false_positive``, another at ``false_negative``: on binary rewards
+    these are the rates of a verifier's errors. J = 1 - false_positive - false_negative.
+    """
+
+    false_positive: float
+    false_negative: float
+
+    def __post_init__(self) -> None:
+        _probability("false_positive", self.false_positive)
+        _probability("false_negative", self.false_negative)
+
+    @property
+    def youden_j(self) -> float:
+        return 1 - self.false_positive - self.false_negative
+
+    def observe(self, rewards_PG: np.ndarray, draws: Draws) -> np.ndarray:
+        rate_PG = np.where(rewards_PG < 0.5, self.false_positive, self.false_negative)
+        return np.where(draws.uniform_PG() < rate_PG, 1 - rewards_PG, rewards_PG)
+
+
+register_noise("asymmetric_flip")(Flip)
 
 
 @register_noise("flip")
+def flip(*, rate: float) -> RewardNoise:
+    """Both errors at one rate. J = 1 - 2 rate."""
+    _probability("rate", rate)
+    return Flip(rate, rate)
+
+
+@register_noise("false_positive")
+def false_positive(*, rate: float) -> RewardNoise:
+    """Wrong answers rewarded, right ones never denied. J = 1 - rate."""
+    _probability("rate", rate)
+    return Flip(rate, 0.0)
+
+
+@register_noise("false_negative")
+def false_negative(*, rate: float) -> RewardNoise:
+    """Right answers denied, wrong ones never rewarded. J = 1 - rate."""
+    _probability("rate", rate)
+    return Flip(0.0, rate)
+
+
+@register_noise("question_flip")
 @dataclass(frozen=True)
-class Flip(RewardNoise):
-    """1 - r with probability ``rate``, independently for each answer; a graded reward in [0, 1] is mirrored.
-    J = 1 - 2 rate.
+class QuestionFlip(RewardNoise):
+    """1 - r for all answers of a prompt at once, with probability ``rate``. J = 1 - 2 rate over prompts.
+
+    ``persistent``: the same prompts are flipped in every step of a run, as by a wrong annotation; otherwise they are
+    drawn anew in each step, as in arXiv 2505.22653.
     """
 
     rate: float
+    persistent: bool = False
 
     def __post_init__(self) -> None:
         _probability("rate", self.rate)
@@ -142,4 +201,95 @@ class Flip(RewardNoise):
         return 1 - 2 * self.rate
 
     def observe(self, rewards_PG: np.ndarray, draws: Draws) -> np.ndarray:
-        return np.where(draws.uniform_PG() < self.rate, 1 - rewards_PG, rewards_PG)
+        flipped_P = draws.uniform_P(persistent=self.persistent) < self.rate
+        return np.where(flipped_P[:, None], 1 - rewards_PG, rewards_PG)
+
+
+@dataclass(frozen=True)
+class _Additive(RewardNoise):
+    """r + sigma z with z of mean 0 and variance 1."""
+
+    sigma: float
+
+    def __post_init__(self) -> None:
+        _not_negative("sigma", self.sigma)
+
+    def standard_PG(self, draws: Draws) -> np.ndarray:
+        """z, of a shape that broadcasts to [P, G]."""
+        raise NotImplementedError
+
+    def observe(self, rewards_PG: np.ndarray, draws: Draws) -> np.ndarray:
+        return rewards_PG + self.sigma * self.standard_PG(draws)
+
+
+@register_noise("gaussian")
+@dataclass(frozen=True)
+class Gaussian(_Additive):
+    """z standard normal, independent for each answer."""
+
+    def standard_PG(self, draws: Draws) -> np.ndarray:
+        return ndtri(draws.uniform_PG())
+
+
+@register_noise("uniform")
+@dataclass(frozen=True)
+class Uniform(RewardNoise):
+    """r + u with u uniform on [-width, width], independent for each answer: the dithering of arXiv 2506.18631."""
+
+    width: float
+
+    def __post_init__(self) -> None:
+        _not_negative("width", self.width)
+
+    def observe(self, rewards_PG: np.ndarray, draws: Draws) -> np.ndarray:
+        return rewards_PG + self.width * (2 * draws.uniform_PG() - 1)
+
+
+@register_noise("student_t")
+@dataclass(frozen=True)
+class StudentT(_Additive):
+    """Heavy tails: z is Student's t, divided by its standard deviation, independent for each answer."""
+
+    degrees_of_freedom: float = 3.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 2 < self.degrees_of_freedom < float("inf"):
+            raise BadInput(
+                f"degrees_of_freedom is {self.degrees_of_freedom}; it must be above 2, or there is no variance"
+            )
+
+    def standard_PG(self, draws: Draws) -> np.ndarray:
+        nu = self.degrees_of_freedom
+        return stdtrit(nu, draws.uniform_PG()) * np.sqrt((nu - 2) / nu)
+
+
+@register_noise("group_offset")
+@dataclass(frozen=True)
+class GroupOffset(_Additive):
+    """One standard normal z for all answers of a prompt: estimators that are shift invariant do not see it."""
+
+    def standard_PG(self, draws: Draws) -> np.ndarray:
+        return ndtri(draws.uniform_P())[:, None]
+
+
+@register_noise("ar1")
+@dataclass(frozen=True)
+class AR1(_Additive):
+    """z_1 normal, z_i = correlation z_{i-1} + sqrt(1 - correlation^2) e_i along the order of the answers.
+
+    The one model in which a filter along the answers has something to track.
+    """
+
+    correlation: float = 0.8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not -1 < self.correlation < 1:
+            raise BadInput(f"correlation is {self.correlation}; it must be between -1 and 1")
+
+    def standard_PG(self, draws: Draws) -> np.ndarray:
+        z_PG = ndtri(draws.uniform_PG())
+        for i in range(1, z_PG.shape[1]):
+            z_PG[:, i] = self.correlation * z_PG[:, i - 1] + np.sqrt(1 - self.correlation**2) * z_PG[:, i]
+        return z_PG
