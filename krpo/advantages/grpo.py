@@ -10,7 +10,8 @@
 
 TRL calls the first, third and fourth scale_rewards="group", "batch" and "none".
 An all-equal group gets exactly 0 from all of them but `reinforce_pp`, which has no group.
-Libraries differ in eps: TRL 1e-4, verl 1e-6 (1e-8 in its whitening), OpenRLHF 1e-9 (1e-8).
+Libraries differ in eps: TRL 1e-4, verl 1e-6, OpenRLHF 1e-9; the whitening of verl and OpenRLHF (1e-8) is over tokens,
+so that an answer counts as often as it has tokens, here once.
 """
 
 from __future__ import annotations

@@ -102,3 +102,41 @@ def test_rloo_is_dr_grpo_times_g_over_g_minus_one() -> None:
 def test_grpo_scaled_is_ten_times_grpo() -> None:
     rewards_PG = rewards(5, 6, torch.float64)
     torch.testing.assert_close(make_estimator("grpo_scaled")(rewards_PG), 10 * make_estimator("grpo")(rewards_PG))
+
+
+def whitened_tokens(values_BT: torch.Tensor, *, bessel: bool, eps_inside: float) -> torch.Tensor:
+    """Whitening of token values as verl (Bessel's correction, eps under the root) and OpenRLHF (neither) do it."""
+    n = values_BT.numel()
+    mean = values_BT.mean()
+    variance = (values_BT - mean).square().mean() * (n / (n - 1) if bessel else 1)
+    return (values_BT - mean) * torch.rsqrt(variance + eps_inside)
+
+
+@pytest.mark.parametrize(("name", "centre"), [("reinforce_pp", False), ("reinforce_pp_baseline", True)])
+def test_reinforce_pp_equals_verl_and_openrlhf_for_answers_of_equal_length(name: str, centre: bool) -> None:
+    """Both whiten over tokens, so an answer counts as often as it has tokens; here each answer counts once.
+
+    With T tokens each, verl's Bessel correction is that of B T tokens and OpenRLHF has none: constants of a batch.
+    """
+    rewards_PG = rewards(6, 5, torch.float64)
+    scores_B = (rewards_PG - rewards_PG.mean(dim=1, keepdim=True) * centre).flatten()
+    ours_B = make_estimator(name)(rewards_PG).flatten()
+    b, t = 30, 7
+    tokens_BT = scores_B[:, None].expand(b, t)
+    verl_B = whitened_tokens(tokens_BT, bessel=True, eps_inside=1e-8)[:, 0]
+    openrlhf_B = whitened_tokens(tokens_BT, bessel=False, eps_inside=0.0)[:, 0]
+    torch.testing.assert_close(verl_B, ours_B * math.sqrt((b / (b - 1)) / (b * t / (b * t - 1))), rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(openrlhf_B, ours_B * math.sqrt(b / (b - 1)), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("eps", [1e-6, 1e-9])
+def test_grpo_with_the_eps_of_verl_and_of_openrlhf(eps: float) -> None:
+    rewards_PG = rewards(6, 5, torch.float64)
+    want = [[(r - statistics.fmean(row)) / (statistics.stdev(row) + eps) for r in row] for row in rewards_PG.tolist()]
+    torch.testing.assert_close(make_estimator("grpo", eps=eps)(rewards_PG), torch.tensor(want, dtype=torch.float64))
+
+
+def test_rloo_as_verl_writes_it() -> None:
+    rewards_PG = rewards(6, 5, torch.float64)
+    want_PG = rewards_PG * 5 / 4 - rewards_PG.mean(dim=1, keepdim=True) * 5 / 4
+    torch.testing.assert_close(make_estimator("rloo")(rewards_PG), want_PG)
