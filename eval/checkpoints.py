@@ -1,24 +1,13 @@
-"""What is evaluated: a checkpoint's folder, checked, with the hashes that identify it."""
+"""What is evaluated: a checkpoint's folder, checked, with the hash that identifies it."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from krpo.errors import BadInput
-
-BESIDE_WEIGHTS = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer*",
-    "vocab*",
-    "merges.txt",
-    "special_tokens_map.json",
-    "chat_template*",
-)
 
 
 @dataclass(frozen=True)
@@ -27,8 +16,7 @@ class Checkpoint:
 
     name: str  # as the user wrote it
     path: str  # what Transformers and vLLM load
-    weights: str  # hash of the weights
-    tokenizer: str  # hash of everything else in the folder that decides what the model says
+    weights: str  # hash of weights, configuration and tokenizer
 
     def chat_template(self) -> Callable[..., str]:
         """Messages -> prompt text. Raises `BadInput` where the tokenizer has no chat template."""
@@ -58,14 +46,4 @@ def find_checkpoint(name: str | Path) -> Checkpoint:
     from krpo.policies import policy_path, weights_hash
 
     path = policy_path(str(name))
-    return Checkpoint(str(name), str(path), weights_hash(str(name)), _hash_beside(Path(path)))
-
-
-def _hash_beside(folder: Path) -> str:
-    """A hash of the configuration and the tokenizer; empty for a hub name, whose revision the weights stand for."""
-    if not folder.is_dir():
-        return ""
-    digest = hashlib.sha256()
-    for file in sorted({f for pattern in BESIDE_WEIGHTS for f in folder.glob(pattern)}):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()
+    return Checkpoint(str(name), str(path), weights_hash(str(name)))

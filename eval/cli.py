@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     option("--max-tokens", "tokens an answer may have (default: the task's)", type=int, metavar="N")
     option("--batch-size", "most answers generated at once (default 256)", type=int, default=256, metavar="N")
     dtypes = ("auto", "float32", "bfloat16", "float16")
-    option("--dtype", "auto: float32 on a CPU, the checkpoint's own on a GPU", choices=dtypes, default="auto")
+    option("--dtype", "auto: float32 on a CPU, bfloat16 on a GPU", choices=dtypes, default="auto")
     option("--seed", "every sample's own seed is derived from it (default 0)", type=int, default=0)
     option("--chat-template", "render prompts with the tokenizer's chat template", action="store_true")
     return p

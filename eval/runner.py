@@ -118,7 +118,7 @@ def _evaluate_one(
     backend_name: Any,
     report: Tell,
 ) -> dict[str, Summary]:
-    from eval.backends import make_backend
+    from eval.backends import make_backend, real_dtype
 
     backend: Backend | None = None
     summaries: dict[str, Summary] = {}
@@ -129,7 +129,9 @@ def _evaluate_one(
             summary = store.finished()
             if summary is None:
                 if backend is None:
-                    backend = make_backend(backend_name, checkpoint.path, dtype=spec.dtype, batch_size=spec.batch_size)
+                    backend = make_backend(
+                        backend_name, checkpoint.path, dtype=real_dtype(spec.dtype), batch_size=spec.batch_size
+                    )
                 summary = _run(task, backend, spec, store, facts, report)
             else:
                 n = summary["n_questions"] * summary["samples"]
@@ -157,7 +159,7 @@ def _run(
         "task": task.name,
         "primary": task.primary,
         **summarize(rows, metrics=task.metric_names(), primary=task.primary, samples=samples, aggregations=others),
-        **{name: facts[name] for name in ("settings", "task_config", "data", "weights", "tokenizer", "versions")},
+        **{name: facts[name] for name in ("settings", "task_config", "data", "weights", "versions")},
         "wall": {"seconds": round(time.time() - start, 3), "finished": datetime.now(UTC).isoformat(timespec="seconds")},
     }
     if not task.generates:
@@ -245,12 +247,10 @@ def _row(
 
 def _facts(task: EvalTask, checkpoint: Checkpoint, spec: EvalSpec, backend_name: str) -> dict[str, Any]:
     """Everything that an evaluation's numbers depend on; their hash is its key."""
-    from eval.backends import device
+    from eval.backends import device, real_dtype
 
     settings = {k: v for k, v in spec.to_plain().items() if k not in ("tasks", "data_dir", "limit", "backend")}
-    settings |= {"backend": backend_name, "device": device()}
-    if spec.dtype == "auto" and device() == "cpu":
-        settings["dtype"] = "float32"
+    settings |= {"backend": backend_name, "device": device(), "dtype": real_dtype(spec.dtype)}
     return {
         "format": FORMAT,
         "task": task.name,
@@ -258,7 +258,6 @@ def _facts(task: EvalTask, checkpoint: Checkpoint, spec: EvalSpec, backend_name:
         "task_config": task.config,
         "data": task.fingerprint,
         "weights": checkpoint.weights,
-        "tokenizer": checkpoint.tokenizer,
         "versions": _versions(backend_name),
     }
 

@@ -27,7 +27,7 @@ class EvalSpec:
     data_dir: str | None = None  # folder with local data files, such as gsm8k_test.jsonl; else the hub
     max_tokens: int | None = None  # tokens an answer may have; else as the task says
     batch_size: int = 256  # most answers generated at once; it does not change a float32 result
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: float32 on a CPU, else the checkpoint's
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: float32 on a CPU, bfloat16 on a GPU
     seed: int = 0  # the one seed; every sample's own is derived from it
     chat_template: bool = False  # render prompts with the tokenizer's chat template
 

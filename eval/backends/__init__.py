@@ -9,7 +9,7 @@ from typing import Literal
 from eval.backends.base import Answer, Backend, Prompt, device
 from krpo.errors import BadInput
 
-__all__ = ["Answer", "Backend", "Prompt", "device", "make_backend", "pick"]
+__all__ = ["Answer", "Backend", "Prompt", "device", "make_backend", "pick", "real_dtype"]
 
 
 def pick(backend: str) -> Literal["hf", "vllm"]:
@@ -26,14 +26,9 @@ def pick(backend: str) -> Literal["hf", "vllm"]:
 
 
 def make_backend(
-    name: Literal["hf", "vllm"], checkpoint: str | Path, *, dtype: str = "auto", batch_size: int = 256
+    name: Literal["hf", "vllm"], checkpoint: str | Path, *, dtype: str = "float32", batch_size: int = 256
 ) -> Backend:
-    """Load a checkpoint into a backend. Raises `BadInput` where the checkpoint cannot be loaded.
-
-    ``dtype`` "auto" is float32 on a CPU and the checkpoint's own on a GPU.
-    """
-    if dtype == "auto" and device() == "cpu":
-        dtype = "float32"
+    """Load a checkpoint into a backend. Raises `BadInput` where the checkpoint cannot be loaded."""
     if name == "vllm":
         from eval.backends.vllm import VLLMBackend
 
@@ -41,3 +36,10 @@ def make_backend(
     from eval.backends.hf import HFBackend
 
     return HFBackend(checkpoint, dtype=dtype, batch_size=batch_size)
+
+
+def real_dtype(dtype: str) -> str:
+    """What "auto" stands for: float32 on a CPU, bfloat16 on a GPU."""
+    if dtype != "auto":
+        return dtype
+    return "bfloat16" if device() == "cuda" else "float32"

@@ -97,6 +97,11 @@ class Backend(ABC):
         """Free what the model holds."""
 
 
+def expect_long_prompts(tokenizer: Any) -> None:
+    """Keep Transformers from warning of prompts that are too long: `Backend.encode` cuts and counts them."""
+    tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
+
+
 def device() -> Literal["cuda", "cpu"]:
     """Where models run here."""
     import torch

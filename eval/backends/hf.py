@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from eval.backends.base import Answer, Backend, Prompt, device
+from eval.backends.base import Answer, Backend, Prompt, device, expect_long_prompts
 from eval.backends.cache import roomy_cache
 from krpo.errors import KrpoError
 from krpo.streams import generator
@@ -28,12 +28,13 @@ STOP_CHECK_EVERY = 8  # steps between two looks for stop strings
 class HFBackend(Backend):
     name: ClassVar[str] = "hf"
 
-    def __init__(self, checkpoint: str | Path, *, dtype: str = "auto", batch_size: int = 256) -> None:
+    def __init__(self, checkpoint: str | Path, *, dtype: str = "float32", batch_size: int = 256) -> None:
         from krpo.policies import load_policy
 
         with _quiet():
             model, tokenizer = load_policy(str(checkpoint), dtype=dtype)
             self.lm = _lm_of(model.to(device()).eval(), tokenizer, batch_size)
+        expect_long_prompts(tokenizer)
         self.batch_size = batch_size
         self.device = torch.device(device())
         self.model = model

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from eval.backends.base import Answer, Backend, Prompt, device
+from eval.backends.base import Answer, Backend, Prompt, device, expect_long_prompts
 from krpo.errors import BadInput, KrpoError
 
 BATCH = 2048  # answers per call of the engine: it schedules them itself, this only sets how often progress is saved
@@ -33,7 +33,7 @@ CPU_ENVIRONMENT = {
 class VLLMBackend(Backend):
     name: ClassVar[str] = "vllm"
 
-    def __init__(self, checkpoint: str | Path, *, dtype: str = "auto", batch_size: int = 256) -> None:
+    def __init__(self, checkpoint: str | Path, *, dtype: str = "float32", batch_size: int = 256) -> None:
         self.batch_size = batch_size
         options: dict[str, Any] = {"max_num_seqs": batch_size, "disable_log_stats": True, "use_tqdm_on_load": False}
         for key, value in (ENVIRONMENT | (CPU_ENVIRONMENT if device() == "cpu" else {})).items():
@@ -49,6 +49,7 @@ class VLLMBackend(Backend):
                 raise BadInput(f"{checkpoint}: vLLM cannot load it ({_reason(error)}); --backend hf may") from None
             except RuntimeError as error:
                 raise KrpoError(f"vLLM did not start ({_reason(error)}); --backend hf may work") from None
+        expect_long_prompts(self.lm.tokenizer)
 
     def batches(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         return [list(range(start, min(start + BATCH, len(prompts)))) for start in range(0, len(prompts), BATCH)]

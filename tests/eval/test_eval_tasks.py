@@ -90,11 +90,6 @@ def test_the_fingerprint_follows_the_data(tmp_path):
     assert prints[0] != prints[1]
 
 
-def test_an_unknown_task_names_the_nearest():
-    with pytest.raises(BadInput, match=r"no task 'smus'; did you mean sums"):
-        load_tasks(EvalSpec(tasks=("smus",)))
-
-
 def test_a_task_that_repeats_by_itself_is_refused(monkeypatch, data_dir):
     from eval.tasks import loading
 

@@ -1,0 +1,127 @@
+"""The backends against each other and against lm-eval's own model, on the same checkpoint."""
+
+import json
+import multiprocessing
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from eval import EvalSpec, evaluate, prepare
+from eval.backends import Prompt, make_backend
+from eval.backends.hf import _choose
+from eval.tasks.loading import load_tasks, quiet
+from krpo.rundir import read_jsonl
+
+
+@pytest.fixture(scope="module")
+def hf(policy):
+    return make_backend("hf", policy, batch_size=8)
+
+
+def prompt(text, **more):
+    return Prompt(**{"text": text, "until": (), "max_tokens": 24, "temperature": 0.0, "seed": None, **more})
+
+
+def test_greedy_answers_are_those_of_lm_evals_own_generation(hf, data_dir):
+    """lm-eval's HFLM on the same weights, with its own batching, stop strings and truncation: the same texts."""
+    spec = EvalSpec(tasks=("gsm8k",), limit=12, data_dir=str(data_dir))
+    task = load_tasks(spec)[0]
+    settings = task.generation()
+    prompts = [prompt(q.prompt, until=tuple(settings["until"]), max_tokens=None) for q in task.questions]
+    answers = [
+        a for batch in hf.batches(prompts) for a in zip(batch, hf.generate([prompts[i] for i in batch]), strict=True)
+    ]
+    mine = [answer.text for _, answer in sorted(answers, key=lambda pair: pair[0])]
+    with quiet():
+        theirs = hf.lm.generate_until([q.requests[0] for q in task.questions], disable_tqdm=True)
+    assert mine == theirs
+
+
+def test_an_answer_ends_before_its_stop_string(hf):
+    whole = hf.generate([prompt("1+1=")])[0]
+    stop = whole.text[7:10]
+    stopped = hf.generate([prompt("1+1=", until=(stop,))])[0]
+    assert stopped.text == whole.text.split(stop)[0]
+    assert stopped.finish == "stop"
+    assert stopped.tokens == whole.text.index(stop) + 3  # one token a character, the stop string's own included
+
+
+def test_an_answer_cut_at_its_limit_says_so(hf):
+    answer = hf.generate([prompt("1+1=", max_tokens=2)])[0]
+    assert (answer.tokens, answer.finish) == (2, "length")
+
+
+def test_a_sample_depends_on_its_own_seed_and_not_on_its_batch(hf):
+    alone = hf.generate([prompt("1+1=", temperature=1.0, seed=5)])[0]
+    beside = hf.generate([prompt(f"{i}+1=", temperature=1.0, seed=i) for i in range(6)])
+    crowd = hf.generate(
+        [
+            *(prompt("9" * n + "=", temperature=1.0, seed=n) for n in range(1, 6)),
+            prompt("1+1=", temperature=1.0, seed=5),
+        ]
+    )
+    assert crowd[-1] == alone
+    assert len({answer.text for answer in beside}) == 6
+
+
+def test_sampling_draws_from_the_softmax():
+    """The share of each token over evenly spaced draws is its probability; a temperature sharpens it."""
+    logits = torch.log(torch.tensor([0.1, 0.2, 0.7]))
+    draws = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
+    tokens = _choose(logits.expand(1000, 3), 1.0, draws[:, None], list(range(1000)), 0)
+    assert torch.bincount(tokens, minlength=3).tolist() == [100, 200, 700]
+    tokens = _choose(logits.expand(1000, 3), 0.5, draws[:, None], list(range(1000)), 0)  # squares: 1 : 4 : 49 of 54
+    assert torch.bincount(tokens, minlength=3).tolist() == pytest.approx([18.5, 74, 907.5], abs=1)
+
+
+def test_out_of_memory_halves_the_batch(hf, monkeypatch):
+    real, sizes = hf._generate, []
+
+    def small_only(prompts):
+        sizes.append(len(prompts))
+        if len(prompts) > 2:
+            raise torch.OutOfMemoryError("no room")
+        return real(prompts)
+
+    monkeypatch.setattr(hf, "_generate", small_only)
+    prompts = [prompt(f"{i}+1=") for i in range(5)]
+    assert [a.text for a in hf.generate(prompts)] == [real([p])[0].text for p in prompts]
+    assert sizes == [5, 2, 3, 1, 2]
+
+
+def in_child(policy, out):
+    evaluate([policy], EvalSpec(tasks=("sums",), limit=6, backend="hf"), out_dirs=[out])
+
+
+def test_it_runs_in_a_forked_child(policy, tmp_path):
+    """The driver's way: the parent imports and loads, each child evaluates."""
+    prepare(EvalSpec(tasks=("sums",), limit=6, backend="hf"))
+    child = multiprocessing.get_context("fork").Process(target=in_child, args=(policy, tmp_path / "child"))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    in_child(policy, tmp_path / "parent")
+    assert (tmp_path / "child" / "sums.jsonl").read_bytes() == (tmp_path / "parent" / "sums.jsonl").read_bytes()
+
+
+def test_vllm_and_hf_agree_greedily_in_float32(policy, data_dir, tmp_path):
+    """vLLM runs in a process of its own: its engine changes this one's threads and environment."""
+    pytest.importorskip("vllm")
+    spec = EvalSpec(tasks=("sums", "gsm8k"), data_dir=str(data_dir), limit=50, backend="hf", dtype="float32")
+    evaluate([policy], spec, out_dirs=[tmp_path / "hf"])
+    argv = [policy, "--tasks", "sums,gsm8k", "--data-dir", data_dir, "--limit", "50", "--dtype", "float32"]
+    command = [sys.executable, "-m", "eval.cli", *map(str, argv), "--backend", "vllm", "--output", tmp_path / "vllm"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    noise = [line for line in done.stderr.splitlines() if not line.startswith("[1/1] ")]
+    assert noise == []
+    for task in ("sums", "gsm8k"):
+        pairs = list(zip(*(read_jsonl(tmp_path / b / f"{task}.jsonl") for b in ("hf", "vllm")), strict=True))
+        assert len(pairs) == 50
+        assert all(a["question_id"] == b["question_id"] and a["prompt_cut"] == b["prompt_cut"] for a, b in pairs)
+        assert sum(a["verdicts"] != b["verdicts"] for a, b in pairs) <= 1
+        assert sum(a["answer_text"] != b["answer_text"] for a, b in pairs) <= 1
+    cut = json.loads((tmp_path / "vllm" / "gsm8k.json").read_text())["counts"]["prompts_cut"]
+    assert cut == 50
