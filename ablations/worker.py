@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ablations.plan import Cell, evaluation_key
 from eval import EvalSpec, evaluate, prepare
-from krpo.errors import reason_of
+from krpo.errors import is_disk_full, reason_of
 from krpo.policies import policy_path
 from krpo.train import train
 
@@ -38,8 +37,7 @@ def run_cell(cell: Cell, send: Send) -> None:
 
 def may_pass(error: BaseException) -> bool:
     """Whether the same run can succeed when it is simply started again: the machine was at fault, not the run."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-    return full or isinstance(error, MemoryError)
+    return is_disk_full(error) or isinstance(error, MemoryError)
 
 
 def evaluate_base(policy: str, evaluation: EvalSpec, out: Path, send: Send) -> None:

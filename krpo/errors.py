@@ -33,12 +33,19 @@ def nearest(name: object, known: Iterable[str], *, most: int = 3) -> str:
     return f"known: {', '.join(names)}" if names else "none are known"
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that there is no space left; libraries in Rust say so in words only."""
+    return (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or (
+        "No space left on device" in str(error)
+    )
+
+
 def reason_of(error: BaseException) -> str:
     """One line that says why a run ended."""
     first = next(iter(str(error).strip().splitlines()), "")
     if isinstance(error, KrpoError):
         return first
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return "the disk is full"
     if isinstance(error, MemoryError) or "out of memory" in first.lower():
         return f"out of memory: {first}" if first else "out of memory"
@@ -61,14 +68,12 @@ def run_cli(body: Callable[[], int | None]) -> int:
     except BrokenPipeError:  # the reader of a pipe went away, as in `krpo-report ... | head`
         sys.stderr.close()
         return 1
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            print(
-                f"error: the disk is full ({error.filename or 'no file named'}); what was finished is kept",
-                file=sys.stderr,
-            )
-            return 1
-        if isinstance(error, PermissionError):
-            print(f"error: no permission for {error.filename}", file=sys.stderr)
-            return 2
-        raise
+    except PermissionError as error:
+        print(f"error: no permission for {error.filename}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        where = getattr(error, "filename", None)
+        print(f"error: the disk is full{f' ({where})' if where else ''}; what was finished is kept", file=sys.stderr)
+        return 1

@@ -131,7 +131,8 @@ def save_checkpoint(trainer: KRPOTrainer, spec: RunSpec, key: str, folder: Path)
 
 
 def _trainer(spec: RunSpec, task: Task, run: RunDir, progress: Progress | None, save_every: int | None) -> KRPOTrainer:
-    model, tokenizer = load_policy(spec.policy)
+    with _quiet():
+        model, tokenizer = load_policy(spec.policy)
     rows = task.train_rows(spec.seed, spec.steps * spec.prompts_per_step)
     reward = TaskReward(task)
     with _quiet():

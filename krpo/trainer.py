@@ -29,7 +29,7 @@ from trl.data_utils import is_conversational
 
 from krpo import resume
 from krpo.advantages import make_estimator
-from krpo.errors import BadInput
+from krpo.errors import BadInput, KrpoError
 from krpo.noise import make_noise
 from krpo.streams import derive_seed
 from krpo.trl_import import GRPOConfig, GRPOTrainer, load_vllm
@@ -100,7 +100,13 @@ class KRPOTrainer(GRPOTrainer):
         torch.manual_seed(
             derive_seed(self.args.seed, "rollout", self.state.global_step, self.accelerator.process_index)
         )
-        output = super()._generate(prompts)
+        try:
+            output = super()._generate(prompts)
+        except RuntimeError as error:
+            if "probability tensor" not in str(error):
+                raise
+            step = self.state.global_step
+            raise KrpoError(f"the policy's probabilities are not numbers after step {step}: it has diverged") from error
         self._phase_seconds["rollout"] += time.perf_counter() - started
         return output
 

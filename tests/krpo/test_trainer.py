@@ -138,7 +138,7 @@ def test_a_checkpoint_is_a_plain_folder_of_safetensors(tmp_path):
 
 
 def test_a_loss_that_is_no_number_fails_the_run_and_keeps_its_metrics(tmp_path):
-    with pytest.raises(KrpoError, match="not a number at step"):
+    with pytest.raises(KrpoError, match=r"not a number at step|has diverged"):
         train(RunSpec(**{**SHORT, "steps": 20, "learning_rate": 1e30, "max_grad_norm": 0.0}), tmp_path / "run")
     run = RunDir(tmp_path / "run")
     assert run.status() == "failed"
