@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import multiprocessing
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -21,13 +25,8 @@ def build_files(roots: Sequence[Path]) -> dict[str, bytes]:
     study = read_study(roots)
     end = endpoint(study)
     differences = paired_difference.table(study, end)
-    files: dict[str, bytes] = {}
-    pictures = []
-    with style.look():
-        for name in figures.NAMES:
-            table = figures.load(name).table(study, end)
-            if not table.empty:
-                pictures.append(draw(name, table, files))
+    shown = {name: figures.load(name).table(study, end) for name in figures.NAMES}
+    files, pictures = draw_all({name: table for name, table in shown.items() if not table.empty})
     tables = all_tables(study, end, differences)
     for table in tables:
         for kind, write in (("csv", formats.to_csv), ("md", formats.to_markdown), ("tex", formats.to_latex)):
@@ -38,29 +37,39 @@ def build_files(roots: Sequence[Path]) -> dict[str, bytes]:
     return files
 
 
-def draw(name: str, table: pd.DataFrame, files: dict[str, bytes]) -> Picture:
-    """Save the table, read it back, and draw from what was read: a figure has no other source than its CSV."""
-    module = figures.load(name)
-    text = table.to_csv(index=False, lineterminator="\n")
-    files[f"figures/{name}.csv"] = text.encode()
-    stored = read_table(text)
-    saved = {}
-    for suffix, columns in (("", 2), ("-narrow", 1)):
-        figure = module.draw(stored, columns)
-        saved[suffix] = style.save(figure), tuple(round(96 * inches) for inches in figure.get_size_inches())
-        for kind, content in saved[suffix][0].items():
-            files[f"figures/{name}{suffix}.{kind}"] = content
-    (wide, wide_size), (narrow, narrow_size) = saved[""], saved["-narrow"]
-    return Picture(
-        name,
-        module.TITLE,
-        module.caption(stored),
-        module.alt(stored),
-        wide["svg"],
-        wide_size,
-        narrow["svg"],
-        narrow_size,
-    )
+def draw_all(tables: Mapping[str, pd.DataFrame]) -> tuple[dict[str, bytes], list[Picture]]:
+    """Save each figure's table, read it back, and draw from what was read: a figure has no other source than its CSV.
+
+    Returns the files by path and what the page shows. Figures are drawn side by side, one process per core.
+    """
+    texts = {name: table.to_csv(index=False, lineterminator="\n") for name, table in tables.items()}
+    widths: tuple[style.Columns, ...] = (2, 1)
+    jobs = [(name, text, columns) for name, text in texts.items() for columns in widths]
+    workers = min(len(os.sched_getaffinity(0)), len(jobs)) if sys.platform == "linux" else 1
+    if workers > 1:
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork")) as pool:
+            drawn = list(pool.map(draw, *zip(*jobs, strict=True)))
+    else:
+        drawn = [draw(*job) for job in jobs]
+    files = {f"figures/{name}.csv": text.encode() for name, text in texts.items()}
+    pictures = []
+    for (name, text, _), (wide, wide_size), (narrow, narrow_size) in zip(
+        jobs[::2], drawn[::2], drawn[1::2], strict=True
+    ):
+        files |= {f"figures/{name}.{kind}": content for kind, content in wide.items()}
+        files |= {f"figures/{name}-narrow.{kind}": content for kind, content in narrow.items()}
+        module, table = figures.load(name), read_table(text)
+        told = (module.TITLE, module.caption(table), module.alt(table))
+        pictures.append(Picture(name, *told, wide["svg"], wide_size, narrow["svg"], narrow_size))
+    return files, pictures
+
+
+def draw(name: str, text: str, columns: style.Columns) -> tuple[dict[str, bytes], tuple[int, int]]:
+    """One figure from its CSV: the files by kind, and the size in CSS pixels."""
+    with style.look():
+        figure = figures.load(name).draw(read_table(text), columns)
+        width, height = figure.get_size_inches()
+        return style.save(figure), (round(96 * width), round(96 * height))
 
 
 def read_table(text: str) -> pd.DataFrame:

@@ -107,11 +107,12 @@ def caveats(study: Study, end: Endpoint | None) -> list[str]:
             + "."
         )
     if running := int(counts.get("running", 0)):
-        told.append(
-            f"{running} runs have not finished: this is an interim report, and looking early favours chance findings."
-        )
+        runs = "1 run has" if running == 1 else f"{running} runs have"
+        told.append(f"{runs} not finished: this is an interim report, and looking early favours chance findings.")
     if study.planned and study.planned > len(study.runs):
-        told.append(f"{study.planned - len(study.runs)} of {study.planned} planned runs have not started.")
+        told.append(
+            f"{study.planned - len(study.runs)} of {study.planned} planned runs have no readable run directory."
+        )
     if end is not None and end.treatment is not None:
         scores = study.scores[
             (study.scores.task == end.task) & (study.scores.metric == end.metric) & (study.scores.level == end.level)

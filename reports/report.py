@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -16,6 +17,7 @@ from krpo.rundir import dumps, find_runs, write_text
 
 STATE = ".state.json"
 LIBRARIES = ("numpy", "scipy", "pandas", "matplotlib", "jinja2")
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 _RUN_FILES = ("spec.yaml", "manifest.json", "metrics.jsonl", "DONE", "FAILED")
 
 
@@ -48,20 +50,27 @@ def render_report(root: str | Path | Sequence[str | Path], out: str | Path | Non
         return Rendered(page, changed=False)
     from reports.build import build_files  # pandas and matplotlib: only now
 
+    _check_writable(folder)
     files = build_files(roots)
     try:
         _write(folder, files, old=before.get("files", {}))
         digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         write_text(folder / STATE, dumps({"inputs": inputs, "files": digests}) + "\n")
-    except (NotADirectoryError, FileExistsError, IsADirectoryError) as error:
-        raise BadInput(f"{folder}: cannot be written ({error.strerror}: {error.filename})") from None
     except OSError as error:
-        if error.errno in (1, 13, 30):  # not permitted, no permission, read-only file system
+        if error.errno in _NOT_WRITABLE:
             raise BadInput(
                 f"{folder}: cannot be written ({error.strerror}); choose another place with --output"
             ) from None
         raise
     return Rendered(page, changed=True)
+
+
+def _check_writable(folder: Path) -> None:
+    """Raises `BadInput` before the work is done, not after it."""
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "no permission" if there.is_dir() else f"{there} is a file"
+        raise BadInput(f"{folder}: cannot be written ({why}); choose another place with --output")
 
 
 def _default(roots: Sequence[Path]) -> Path:

@@ -171,20 +171,21 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def _label(run: Any) -> str:
+    return f"{estimator_name(run.estimator)}, {run.condition}, seed {run.seed}"
+
+
 def exclusion_table(study: Study) -> Table:
     """T9: what was left out or mended, run by run."""
     failed = [
         {
             "where": run.run,
-            "what": f"{estimator_name(run.estimator)}, {run.condition}, seed {run.seed} failed: "
-            "{run.reason or 'no reason stored'}",
+            "what": f"{_label(run)} failed: {run.reason or 'no reason stored'}",
             "excludes": True,
         }
         for run in study.runs[study.runs.status == "failed"].itertuples()
     ]
-    label = {
-        run.run: f"{estimator_name(run.estimator)}, {run.condition}, seed {run.seed}" for run in study.runs.itertuples()
-    }
+    label = {run.run: _label(run) for run in study.runs.itertuples()}
     noted = [
         {
             "where": note.where,

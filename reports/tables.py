@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from krpo.errors import BadInput
 from krpo.rundir import RunDir
 from krpo.spec import canonical
 from reports.names import condition_name, named
@@ -71,6 +72,9 @@ def read_study(roots: Sequence[str | Path]) -> Study:
     curves = {one.run.key: _read_steps(one.run, notes) for one in stored}
     runs = _describe(stored, curves, plans, notes)
     done = [one.run for one in stored if one.run.status() == "done"]
+    if not done:
+        counts = ", ".join(f"{n} {status}" for status, n in runs.status.value_counts().items())
+        raise BadInput(f"{paths[0]}: none of {len(runs)} runs has finished ({counts}); there is nothing to report yet")
     scores = [{"run": run.key, **row} for run in done for row in _read_scores(run.eval, notes, run.key)]
     for run, rows, asked in runs[runs.status == "done"][["run", "rows", "steps"]].itertuples(index=False):
         if rows < asked:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from synthetic_runs import write_grid
 
 from reports import figures
-from reports.build import draw, read_table
+from reports.build import draw, draw_all, read_table
 from reports.compare import endpoint
 from reports.figures import curves, style
 from reports.tables import Study, read_study
@@ -21,23 +20,16 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return read_study([write_grid(tmp_path_factory.mktemp("figures") / "grid", steps=8, seeds=range(3))])
 
 
-def drawn(name: str, table: pd.DataFrame) -> dict[str, bytes]:
-    files: dict[str, bytes] = {}
-    with style.look():
-        draw(name, table, files)
-    return files
-
-
 @pytest.mark.parametrize("name", figures.NAMES)
 def test_the_same_table_gives_the_same_bytes(name: str, study: Study) -> None:
     table = figures.load(name).table(study, endpoint(study))
-    first = drawn(name, table)
-    stored = read_table(first[f"figures/{name}.csv"].decode())
-    assert drawn(name, stored) == first
-    kinds = {Path(path).name for path in first}
-    assert kinds == {f"{name}.csv"} | {f"{name}{s}.{k}" for s in ("", "-narrow") for k in ("pdf", "svg", "png")}
-    assert first[f"figures/{name}.pdf"].startswith(b"%PDF")
-    assert first[f"figures/{name}.png"].startswith(b"\x89PNG")
+    text = table.to_csv(index=False)
+    first, (width, height) = draw(name, text, 2)
+    assert draw(name, read_table(text).to_csv(index=False), 2)[0] == first
+    assert first["pdf"].startswith(b"%PDF")
+    assert first["png"].startswith(b"\x89PNG")
+    assert width == round(96 * 6.9)
+    assert height < 96 * 9  # fits a page
 
 
 @pytest.mark.parametrize("name", figures.NAMES)
@@ -53,7 +45,7 @@ def test_captions_say_n_and_method_and_alternative_texts_have_the_numbers(name: 
 @pytest.mark.parametrize("name", figures.NAMES)
 def test_one_seed_and_one_arm_can_be_drawn(name: str, tmp_path: Path) -> None:
     small = read_study([write_grid(tmp_path / "g", steps=3, seeds=[0], estimators=["grpo", "krpo"], noises=["none"])])
-    assert drawn(name, figures.load(name).table(small, endpoint(small)))
+    assert draw(name, figures.load(name).table(small, endpoint(small)).to_csv(index=False), 1)
 
 
 def test_a_difference_drawn_by_hand(study: Study) -> None:
@@ -85,9 +77,18 @@ def test_nothing_of_the_users_matplotlib_settings_leaks_in(study: Study) -> None
     import matplotlib as mpl
 
     table = figures.load("advantage_rms").table(study, endpoint(study))
-    first = drawn("advantage_rms", table)
+    text = table.to_csv(index=False)
+    first = draw("advantage_rms", text, 1)
     with mpl.rc_context({"font.size": 20, "axes.facecolor": "black"}):
-        assert drawn("advantage_rms", table) == first
+        assert draw("advantage_rms", text, 1) == first
+
+
+def test_both_widths_of_each_figure_are_saved(study: Study) -> None:
+    table = figures.load("final_accuracy").table(study, endpoint(study))
+    files, pictures = draw_all({"final_accuracy": table})
+    kinds = [f"{suffix}.{kind}" for suffix in ("", "-narrow") for kind in ("pdf", "svg", "png")]
+    assert set(files) == {f"figures/final_accuracy{end}" for end in [".csv", *kinds]}
+    assert pictures[0].narrow_size[0] == round(96 * 3.35)
 
 
 def test_nothing_to_show_is_an_empty_table(study: Study) -> None:
