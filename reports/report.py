@@ -18,6 +18,7 @@ from krpo.rundir import dumps, find_runs, write_text
 STATE = ".state.json"
 LIBRARIES = ("numpy", "scipy", "pandas", "matplotlib", "jinja2")
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+_USED = ("__init__", "config", "errors", "rundir", "spec", "streams")  # of krpo
 _RUN_FILES = ("spec.yaml", "manifest.json", "metrics.jsonl", "DONE", "FAILED")
 
 
