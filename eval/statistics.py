@@ -8,10 +8,14 @@ unbiased pass@k; Wilson (1927) for the interval of a proportion.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
+from math import comb, sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from krpo.streams import generator
 
 Floats = NDArray[np.float64]
 
@@ -60,7 +64,9 @@ def mean_over_questions(scores_Q: ArrayLike, *, confidence: float = CONFIDENCE) 
 
         half = float(t.ppf(0.5 + confidence / 2, max(n - 1, 1))) * stderr
         return Estimate(mean, stderr, mean - half, mean + half, n, method="t")
-    low, high = wilson_interval(mean, effective_questions(mean, stderr, n), confidence=confidence)
+    worth = effective_questions(mean, stderr, n)
+    freedom = None if worth == n else n - 1  # an estimated variance has Student's t in place of the normal quantile
+    low, high = wilson_interval(mean, worth, confidence=confidence, freedom=freedom)
     return Estimate(mean, stderr, low, high, n)
 
 
@@ -77,15 +83,17 @@ def effective_questions(mean: float, stderr: float, n: int) -> float:
     return max(float(n), variance / stderr**2)
 
 
-def wilson_interval(proportion: float, n: float, *, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def wilson_interval(
+    proportion: float, n: float, *, confidence: float = CONFIDENCE, freedom: int | None = None
+) -> tuple[float, float]:
     """Wilson's score interval for a proportion seen in ``n`` trials. It stays inside 0..1 and is right near both ends.
 
-    With the standard normal quantile z: centre (p + z^2/2n) / (1 + z^2/n), half width
-    z sqrt(p(1-p)/n + z^2/4n^2) / (1 + z^2/n).
+    With the standard normal quantile z (Student's with ``freedom`` degrees of freedom, where given):
+    centre (p + z^2/2n) / (1 + z^2/n), half width z sqrt(p(1-p)/n + z^2/4n^2) / (1 + z^2/n).
     """
-    from scipy.stats import norm
+    from scipy.stats import norm, t
 
-    z = float(norm.ppf(0.5 + confidence / 2))
+    z = float(norm.ppf(0.5 + confidence / 2) if freedom is None else t.ppf(0.5 + confidence / 2, freedom))
     shrink = 1.0 + z * z / n
     centre = (proportion + z * z / (2 * n)) / shrink
     half = z * float(np.sqrt(max(proportion * (1.0 - proportion), 0.0) / n + z * z / (4 * n * n))) / shrink
@@ -114,3 +122,55 @@ def _share_without(marked_Q: Floats, samples: int, k: int) -> Floats:
         raise ValueError(f"k is {k}; it must be within 1..{samples}, the number of samples")
     drawn = np.arange(k)
     return np.prod(np.clip(samples - marked_Q[:, None] - drawn, 0.0, None) / (samples - drawn), axis=1)
+
+
+def maj_at_k(labels_QK: ArrayLike, k: int, *, seed: int = 0, most_subsets: int = 500) -> Floats:
+    """maj@k of each question: how often the majority of k of its answers is right.
+
+    ``labels_QK``: 0 for a right answer, a positive number for each different wrong one, -1 for none found, which votes
+    for nothing. Averaged over all k-subsets of the K answers, or over ``most_subsets`` random ones (the same for every
+    question) where there are more. A tie for first place gives the right answer 1 / (number of tied).
+    """
+    labels_QK = np.asarray(labels_QK)
+    samples = labels_QK.shape[1]
+    if not 1 <= k <= samples:
+        raise ValueError(f"k is {k}; it must be within 1..{samples}, the number of samples")
+    if comb(samples, k) <= most_subsets:
+        subsets = np.array(list(combinations(range(samples), k)))
+    else:
+        rng = generator(seed, "maj", samples, k)
+        subsets = np.array([rng.permutation(samples)[:k] for _ in range(most_subsets)])
+    return np.array([_share_won(labels_K[subsets]) for labels_K in labels_QK], dtype=np.float64)
+
+
+def _share_won(labels_Sk: NDArray[Any]) -> float:
+    """The share of the votes (one a row) that label 0 wins; a tie counts in part."""
+    rivals = [label for label in np.unique(labels_Sk) if label > 0]
+    right_S = (labels_Sk == 0).sum(axis=1)
+    rivals_RS = np.array([(labels_Sk == label).sum(axis=1) for label in rivals]).reshape(len(rivals), len(labels_Sk))
+    won_S = (right_S > 0) & (rivals_RS <= right_S).all(axis=0)
+    return float(np.where(won_S, 1.0 / (1 + (rivals_RS == right_S).sum(axis=0)), 0.0).mean())
+
+
+@dataclass(frozen=True)
+class VarianceSplit:
+    """Where the uncertainty of a score comes from (arXiv 2411.00640, section 3)."""
+
+    questions: float  # standard error left with endlessly many samples: the choice of questions
+    sampling: float  # standard error if the questions were fixed: the draw of the answers
+
+
+def split_variance(verdicts_QK: ArrayLike) -> VarianceSplit | None:
+    """Question and sampling parts of the standard error of the mean over ``verdicts_QK`` (0/1); None for K = 1.
+
+    Var(mean) = (Var(p_i) + E[p_i (1 - p_i)] / K) / n, with the within-question variance estimated by
+    K/(K-1) p_i (1 - p_i) and Var(p_i) by what it leaves of the variance of the question means, at least 0.
+    """
+    verdicts_QK = np.asarray(verdicts_QK, dtype=np.float64)
+    n, samples = verdicts_QK.shape
+    if samples < 2 or n < 2:
+        return None
+    means_Q = verdicts_QK.mean(axis=1)
+    within = float((means_Q * (1 - means_Q)).mean() * samples / (samples - 1))
+    between = max(0.0, float(means_Q.var(ddof=1)) - within / samples)
+    return VarianceSplit(sqrt(between / n), sqrt(within / (samples * n)))

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from eval.statistics import all_at_k, mean_over_questions, pass_at_k
+from eval.statistics import all_at_k, maj_at_k, mean_over_questions, pass_at_k, split_variance
+from krpo.answers import as_number
 
 Row = dict[str, Any]
 
@@ -45,6 +47,8 @@ def summarize(
     }
     if samples > 1 and primary in means:
         summary["at_k"] = at_k(rows, primary, samples)
+        if split := split_variance(per_question(rows, primary)):
+            summary["stderr_parts"] = {"questions": split.questions, "sampling": split.sampling}
     summary["counts"] = counts(rows)
     return summary
 
@@ -54,7 +58,7 @@ def score(rows: Sequence[Row], metric: str) -> dict[str, Any]:
     return mean_over_questions(per_question(rows, metric).mean(axis=1)).to_plain()
 
 
-def per_question(rows: Sequence[Row], metric: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+def per_question(rows: Sequence[Row], metric: str) -> NDArray[np.float64]:
     """A metric as an array [Q, K] in the order of the rows."""
     by_question: dict[str, list[float]] = {}
     for row in rows:
@@ -63,14 +67,44 @@ def per_question(rows: Sequence[Row], metric: str) -> np.ndarray[Any, np.dtype[n
 
 
 def at_k(rows: Sequence[Row], metric: str, samples: int) -> dict[str, Any]:
-    """pass@k and all@k for every k up to K, with intervals over questions."""
+    """pass@k and all@k for every k up to K, maj@k for K and the powers of two below it; intervals over questions."""
     correct_Q = per_question(rows, metric).sum(axis=1)
+    labels_QK = vote_labels(rows, metric)
     ks = range(1, samples + 1)
+    powers = [k for k in ks if k & (k - 1) == 0 or k == samples]
     return {
         "metric": metric,
         "pass": {str(k): mean_over_questions(pass_at_k(correct_Q, samples, k)).to_plain() for k in ks},
         "all": {str(k): mean_over_questions(all_at_k(correct_Q, samples, k)).to_plain() for k in ks},
+        "maj": {str(k): mean_over_questions(maj_at_k(labels_QK, k)).to_plain() for k in powers},
     }
+
+
+def vote_labels(rows: Sequence[Row], metric: str) -> NDArray[np.int64]:
+    """What each answer votes for [Q, K]: 0 right, positive numbers for different wrong answers, -1 none found.
+
+    Right answers are one candidate however they are spelled; wrong ones are the same where they are the same number
+    or the same text.
+    """
+    by_question: dict[str, list[Row]] = {}
+    for row in rows:
+        by_question.setdefault(row["question_id"], []).append(row)
+    return np.array([_labels(group, metric) for group in by_question.values()], dtype=np.int64)
+
+
+def _labels(group: Sequence[Row], metric: str) -> list[int]:
+    wrong: dict[Any, int] = {}
+    labels = []
+    for row in group:
+        extracted = row["extracted"]
+        if row["verdicts"][metric] == 1:
+            labels.append(0)
+        elif extracted is None:
+            labels.append(-1)
+        else:
+            number = as_number(extracted)
+            labels.append(wrong.setdefault(extracted.strip() if number is None else number, len(wrong) + 1))
+    return labels
 
 
 def counts(rows: Sequence[Row]) -> dict[str, Any]:
