@@ -17,7 +17,9 @@ examples:
   krpo-eval ckpt --tasks gsm8k --data-dir data --limit 200
       lm-eval's own 5-shot GSM8K on local files (gsm8k_train.jsonl, gsm8k_test.jsonl), first 200 questions
   krpo-eval ckpt --tasks sums,gsm8k --samples 8 --temperature 1
-      eight sampled answers a question: their average, pass@k and all@k
+      eight sampled answers a question: their average, pass@k, maj@k and all@k
+  krpo-eval compare runs/quick/3f2a runs/quick/9c01
+      the paired difference of two finished evaluations
 
 tasks: sums, arithmetic, gsm8k, and every lm-eval task by its name
 A finished evaluation is not run again; an interrupted one goes on where it stopped.
@@ -52,16 +54,47 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def compare_parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="krpo-eval compare",
+        description="The paired difference of two evaluations on the same questions: interval, test, who got what.",
+        epilog="example:\n  krpo-eval compare runs/quick/3f2a runs/quick/9c01 --tasks sums",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("a", metavar="A", help="a run, a checkpoint or an eval/ folder")
+    p.add_argument("b", metavar="B", help="another, evaluated on the same questions")
+    p.add_argument("--tasks", metavar="A,B", help="only these (default: all that both have)")
+    return p
+
+
 def main(argv: Sequence[str] | None = None) -> int:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["compare"]:
+        chosen = compare_parser().parse_args(argv[1:])
+        return run_cli(lambda: _compare(chosen))
     args = parser().parse_args(argv)
     return run_cli(lambda: _evaluate(args))
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from eval.compare import compare, print_comparison
+
+    a, b = Path(args.a), Path(args.b)
+    print_comparison(a, b, compare(a, b, _names(args.tasks) if args.tasks else None))
+    return 0
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _evaluate(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     spec = EvalSpec(
-        tasks=tuple(t.strip() for t in args.tasks.split(",") if t.strip()),
+        tasks=_names(args.tasks),
         limit=args.limit,
         samples=args.samples,
         temperature=args.temperature,

@@ -54,10 +54,12 @@ def paired_difference(a_Q: ArrayLike, b_Q: ArrayLike, *, confidence: float = CON
     z = float(norm.ppf(0.5 + confidence / 2))
     if np.isin(np.concatenate([a_Q, b_Q]), (0.0, 1.0)).all():
         p_a, p_b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
-        middle, half = p_a - p_b, z * sqrt((p_a + p_b - (p_a - p_b) ** 2) / (n + 2))
+        middle, spread = p_a - p_b, sqrt((p_a + p_b - (p_a - p_b) ** 2) / (n + 2))
+        half = z * spread
         p_value, method = mcnemar(only_a, only_b), "Bonett-Price; exact McNemar"
     else:
-        middle, half = value, float(t.ppf(0.5 + confidence / 2, n - 1)) * stderr
+        middle, spread = value, stderr
+        half = float(t.ppf(0.5 + confidence / 2, n - 1)) * stderr
         p_value = float(2 * t.sf(abs(value) / stderr, n - 1)) if stderr > 0 else float(value == 0)
         method = "paired t"
     constant = a_Q.std() == 0 or b_Q.std() == 0
@@ -68,7 +70,7 @@ def paired_difference(a_Q: ArrayLike, b_Q: ArrayLike, *, confidence: float = CON
         high=min(1.0, middle + half),
         p_value=p_value,
         correlation=None if constant else float(np.corrcoef(a_Q, b_Q)[0, 1]),
-        smallest=smallest_detectable(stderr, confidence=confidence),
+        smallest=smallest_detectable(spread, confidence=confidence),
         both=int(((a_Q == 1) & (b_Q == 1)).sum()),
         only_a=only_a,
         only_b=only_b,

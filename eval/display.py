@@ -73,21 +73,31 @@ def print_results(checkpoints: Sequence[str], results: Sequence[dict[str, Any]],
         for task, summary in result.items():
             for metric, score in summary["scores"].items():
                 lines.append((checkpoint, task, metric, *_cells(score), str(summary["samples"])))
+            for name, scores in summary.get("at_k", {}).items():
+                if name != "metric":
+                    for k, score in list(scores.items())[1:]:
+                        cells = _cells(score)
+                        lines.append((checkpoint, task, f"{name}@{k}", *cells, str(summary["samples"])))
             for level, scores in summary["by_level"].items():
                 cells = _cells(scores[summary["primary"]])
                 lines.append((checkpoint, task, f"{summary['primary']}, {level}", *cells, str(summary["samples"])))
             notes += [f"{checkpoint}, {task}: {note}" for note in _notes(summary)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    for number, line in enumerate(lines):
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-        if number == 0:
-            print("  ".join("-" * width for width in widths))
+    print_table(lines)
     print()
     print("Questions are the independent units: samples of one question are averaged first. Interval: Wilson.")
     for note in notes:
         print(note)
     more = f" and {len(outs) - 3} more" if len(outs) > 3 else ""
     print(f"Records: {', '.join(str(out) for out in outs[:3])}{more}")
+
+
+def print_table(lines: Sequence[Sequence[str]]) -> None:
+    """Columns aligned, the first line as the header."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    for number, line in enumerate(lines):
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        if number == 0:
+            print("  ".join("-" * width for width in widths))
 
 
 def _cells(score: dict[str, Any]) -> tuple[str, str, str, str]:

@@ -127,6 +127,7 @@ def test_identical_answers_have_no_difference_and_an_honest_interval():
     d = paired_difference([1, 0, 1, 1], [1, 0, 1, 1])
     assert (d.value, d.p_value) == (0.0, 1.0)
     assert d.low < 0 < d.high
+    assert d.smallest > 0  # four questions on which nothing differed do not show that nothing could
 
 
 def test_mcnemar_and_holm():
