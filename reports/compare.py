@@ -163,7 +163,10 @@ def comparisons(differences: pd.DataFrame, confidence: float = 0.95) -> pd.DataF
                 "least_p": flips.least,
             }
             if t.sd > 0:
-                row |= {"effect_size": t.mean / t.sd, "detectable": statistics.detectable_difference(t.sd, t.n)}
+                row |= {
+                    "effect_size": t.mean / t.sd,
+                    "detectable": statistics.detectable_difference(t.sd, t.n, alpha=1 - confidence),
+                }
         rows.append(row)
     columns = [
         "estimator",

@@ -63,14 +63,16 @@ def judge(end: Endpoint, rows: pd.DataFrame) -> Verdict:
     n = sorted({int(row.n) for _, row in rows.iterrows()})
     seeds = f"{n[0]} paired seeds" if len(n) == 1 else f"{n[0]} to {n[-1]} paired seeds"
     sentence = (
-        f"{told[0].upper()}{told[1:]}. (Held-out accuracy, {arm} minus {base}, points; intervals are 95% for the "
-        f"{len(rows)} conditions jointly; {seeds}.)"
+        f"{told[0].upper()}{told[1:]}. (Held-out accuracy, {arm} minus {base}, {seeds}; the intervals hold at "
+        f"95% for the {len(rows)} conditions jointly.)"
     )
     return Verdict(kinds.pop() if len(kinds) == 1 else "mixed", sentence)
 
 
 def _clause(kind: Kind, rows: Sequence[pd.Series], arm: str, base: str) -> str:
-    shown = _listed([f"{points(row['mean'], sign=True)} {_where(row)} ({interval(row.low, row.high)})" for row in rows])
+    shown = _listed(
+        [f"{points(row['mean'], sign=True)} points {_where(row)} ({interval(row.low, row.high)})" for row in rows]
+    )
     if kind in ("higher", "lower"):
         return f"{arm} scored {kind} than {base}: {shown}"
     if kind == "equivalent":
@@ -78,7 +80,10 @@ def _clause(kind: Kind, rows: Sequence[pd.Series], arm: str, base: str) -> str:
     if kind == "identical":
         return f"{arm} and {base} are exactly equal {_listed([_where(row) for row in rows])}"
     if any(row.n < 2 or not row.sd > 0 for row in rows):
-        shown = _listed([f"{points(row['mean'], sign=True)} {_where(row)}" for row in rows]) + ", without an interval"
+        shown = (
+            _listed([f"{points(row['mean'], sign=True)} points {_where(row)}" for row in rows])
+            + ", without an interval"
+        )
     return f"this grid cannot tell whether {arm} or {base} is better: {shown}"
 
 
@@ -107,7 +112,7 @@ def judge_row(end: Endpoint, row: pd.Series, jointly: int = 1) -> Verdict:
             f"All {n} paired seeds show the same difference of {points(mean, sign=True)} points of {end.measure} "
             f"{where}; without any spread no interval can be given.",
         )
-    level = "95% interval" if jointly == 1 else f"95% interval jointly with {jointly - 1} more"
+    level = "95% interval" if jointly == 1 else "95% joint interval"
     told = f"{level} {interval(low, high)} points; {n} paired seeds"
     flip = f"Sign-flip test: {p_text(row.p_sign_flip)}"
     if row.least_p > 0.05:

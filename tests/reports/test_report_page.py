@@ -76,8 +76,8 @@ def test_the_page_is_self_contained(page: Path) -> None:
 def test_the_page_says_what_was_found_and_what_was_not_tested(page: Path) -> None:
     text = page.read_text()
     assert "Does KRPO learn better than GRPO when rewards are noisy?" in text
-    assert re.search(r"KRPO scored higher than GRPO: \+\d\.\d with clean rewards \(\+\d\.\d to \+\d\.\d\)", text)
-    assert "95% for the 2 conditions jointly; 4 paired seeds" in text
+    assert re.search(r"KRPO scored higher than GRPO: \+\d\.\d points with clean rewards \(\+\d\.\d to \+\d\.\d\)", text)
+    assert "4 paired seeds; the intervals hold at 95% for the 2 conditions jointly" in text
     assert "Held-out accuracy on sums after the last step" in text  # the declared endpoint
     assert "16 of 16 done, 4 seeds" in text
     assert "Without a scale control (krpo_unit_rms)" in text

@@ -156,9 +156,10 @@ def test_a_score_that_is_no_number_is_left_out(grid: Path) -> None:
 
 
 def test_a_broken_spec_manifest_or_summary_does_not_stop_the_rest(grid: Path) -> None:
-    run_of(grid, "krpo", "none", 0).spec_file.write_text("{")
-    run_of(grid, "krpo", "none", 1).manifest_file.write_text("{")
-    (run_of(grid, "krpo", "none", 2).eval / "sums.json").write_text("{")
+    first, second, third = (run_of(grid, "krpo", "none", seed) for seed in (0, 1, 2))
+    first.spec_file.write_text("{")
+    second.manifest_file.write_text("{")
+    (third.eval / "sums.json").write_text("{")
     study = read_study([grid])
     assert len(study.runs) == 19
     assert study.scores.run.nunique() == 18

@@ -78,8 +78,8 @@ def test_intervals_of_several_conditions_hold_jointly() -> None:
     assert rows.low[0] == pytest.approx(d.mean() - half, abs=1e-5)
     verdict = judge(end(("clean", "flip 0.2")), rows)
     assert verdict.kind == "mixed"
-    assert verdict.sentence.startswith("KRPO scored higher than GRPO: +5.9 with clean rewards")
-    assert "this grid cannot tell whether KRPO or GRPO is better: 0.0 under flip 0.2" in verdict.sentence
+    assert verdict.sentence.startswith("KRPO scored higher than GRPO: +5.9 points with clean rewards")
+    assert "this grid cannot tell whether KRPO or GRPO is better: 0.0 points under flip 0.2" in verdict.sentence
 
 
 @pytest.mark.parametrize(

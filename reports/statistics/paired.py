@@ -1,11 +1,8 @@
-"""Statistics across training seeds: few runs, paired by seed, and no number that is surer than the data.
+"""Intervals and tests on per-seed values and differences: t, sign-flip, Wilson, Holm, power. All as arrays of
+seeds `_S`.
 
-The unit of replication is a training run. Arms that share a seed share initial weights, data order and noise, so a
-comparison of two arms is made on the per-seed differences. With ten seeds or fewer Student's t is the interval to lead
-with: a percentile bootstrap of five seeds covers 84% where it says 95%.
-
-All functions take plain arrays and return a float, an array, or a result object with named fields, as scipy.stats does.
-Shape suffixes: `_S` seeds, `_T` steps, `_M` tasks.
+A few seeds can only show so much, and each function says so: an interval needs two, a sign-flip test six before it can
+reject at 5%.
 """
 
 from __future__ import annotations
