@@ -51,6 +51,12 @@ class RunSpec:
     )
     temperature: float = option(1.0, "sampling temperature of the rollouts; sampling is never truncated in training")
     max_completion_length: int = option(64, "tokens an answer may have")
+    rollout: Literal["generate", "vllm", "vllm_server"] = option(
+        "generate", "who samples: transformers, vLLM in this process, or a vLLM server (TRL's `trl vllm-serve`)"
+    )
+    dtype: Literal["float32", "bfloat16"] = option("float32", "of the policy's weights and of the updates")
+    gradient_checkpointing: bool = option(False, "trade time for memory in the update")
+    lora_rank: int = option(0, "train a LoRA adapter of this rank on all linear layers; 0 trains all weights")
 
     def __post_init__(self) -> None:
         at_least = {
@@ -67,7 +73,7 @@ class RunSpec:
         for name in ("learning_rate", "temperature"):
             if not getattr(self, name) > 0:
                 raise BadInput(f"{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("kl_weight", "clip", "max_grad_norm", "warmup_steps", "seed"):
+        for name in ("kl_weight", "clip", "max_grad_norm", "warmup_steps", "seed", "lora_rank"):
             if getattr(self, name) < 0:
                 raise BadInput(f"{name} is {getattr(self, name)}; it must not be negative")
         if (self.prompts_per_step * self.group_size) % self.minibatches:
@@ -85,13 +91,14 @@ class RunSpec:
 
 
 def run_key(spec: RunSpec, *, base_weights: str = "", data: str = "") -> str:
-    """The run's key: a hash of the specification, of the base weights and of the data. 16 hexadecimal digits."""
-    content = {
-        "format": FORMAT,
-        "spec": canonical(spec.to_plain()),
-        "base_weights": base_weights,
-        "data": data,
-    }
+    """The run's key: a hash of the specification, of the base weights and of the data. 16 hexadecimal digits.
+
+    Settings at their defaults are left out, so that a new setting does not give old runs other keys; whoever changes a
+    default raises `FORMAT` (a test holds them to it).
+    """
+    defaults = RunSpec().to_plain()
+    changed = {name: value for name, value in spec.to_plain().items() if value != defaults[name]}
+    content = {"format": FORMAT, "spec": canonical(changed), "base_weights": base_weights, "data": data}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -40,6 +40,8 @@ _NAMES = {  # TRL's name in its log -> the name in metrics.jsonl
     "completions/clipped_ratio": "truncated",
     "clip_ratio/region_mean": "clip_ratio",
     "num_tokens": "tokens",
+    "sampling/sampling_logp_difference/mean": "sampler_difference",
+    "sampling/importance_sampling_ratio/mean": "importance_ratio",
 }
 _KEPT = (
     "loss", "grad_norm", "learning_rate", "reward_observed", "advantage_rms", "advantage_max", "zero_advantage_groups",
@@ -123,6 +125,8 @@ def save_checkpoint(trainer: KRPOTrainer, spec: RunSpec, key: str, folder: Path)
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     model = trainer.accelerator.unwrap_model(trainer.model)
+    if spec.lora_rank:  # a checkpoint is a whole model, which any tool loads
+        model = model.merge_and_unload()
     model.save_pretrained(temporary, safe_serialization=True)
     trainer.processing_class.save_pretrained(temporary)
     write_json(temporary / "krpo.json", {"key": key, "spec": spec.to_plain(), "step": trainer.state.global_step})
@@ -132,7 +136,7 @@ def save_checkpoint(trainer: KRPOTrainer, spec: RunSpec, key: str, folder: Path)
 
 def _trainer(spec: RunSpec, task: Task, run: RunDir, progress: Progress | None, save_every: int | None) -> KRPOTrainer:
     with _quiet():
-        model, tokenizer = load_policy(spec.policy)
+        model, tokenizer = load_policy(spec.policy, dtype=spec.dtype)
     rows = task.train_rows(spec.seed, spec.steps * spec.prompts_per_step)
     reward = TaskReward(task)
     with _quiet():
@@ -143,15 +147,24 @@ def _trainer(spec: RunSpec, task: Task, run: RunDir, progress: Progress | None, 
             train_dataset=Dataset.from_list(dataset_rows(rows)),
             processing_class=tokenizer,
             callbacks=[_MetricsWriter(run.metrics_file, progress)],
+            peft_config=_lora(spec.lora_rank),
         )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
+def _lora(rank: int) -> Any:
+    """A LoRA adapter on all linear layers, or None for rank 0."""
+    if rank == 0:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
 def trainer_config(spec: RunSpec, output_dir: Path, save_every: int | None = None) -> KRPOConfig:
     """The specification in TRL's terms. One rollout batch of P x G answers is `minibatches` optimizer steps."""
     schedule = "constant_with_warmup" if spec.lr_schedule == "constant" and spec.warmup_steps else spec.lr_schedule
-    cuda = torch.cuda.is_available()
     return KRPOConfig(
         output_dir=str(output_dir),
         advantage_estimator=spec.estimator.name,
@@ -175,9 +188,11 @@ def trainer_config(spec: RunSpec, output_dir: Path, save_every: int | None = Non
         temperature=spec.temperature,
         max_completion_length=spec.max_completion_length,
         shuffle_dataset=False,  # the task's rows come in the order of the run's own data stream
-        bf16=cuda,
-        use_cpu=not cuda,
-        gradient_checkpointing=cuda,
+        bf16=spec.dtype == "bfloat16",
+        use_cpu=not torch.cuda.is_available(),
+        gradient_checkpointing=spec.gradient_checkpointing,
+        use_vllm=spec.rollout != "generate",
+        vllm_mode="server" if spec.rollout == "vllm_server" else "colocate",
         logging_steps=spec.minibatches,
         logging_nan_inf_filter=False,
         save_strategy="steps" if save_every else "no",

@@ -16,6 +16,7 @@ those of stock TRL, bit for bit.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -27,23 +28,24 @@ import torch
 from accelerate.utils import gather, gather_object
 from trl.data_utils import is_conversational
 
-from krpo import resume
+from krpo import resume, rollouts
 from krpo.advantages import make_estimator
 from krpo.errors import BadInput, KrpoError
 from krpo.noise import make_noise
-from krpo.streams import derive_seed
 from krpo.trl_import import GRPOConfig, GRPOTrainer, load_vllm
 
 
 @dataclass
 class KRPOConfig(GRPOConfig):
-    """TRL's `GRPOConfig` and four options of our own.
+    """TRL's `GRPOConfig` and five options of our own.
 
     Parameters:
         advantage_estimator: name of the estimator (`krpo.available_estimators()`), or `package.module:object`.
         advantage_params: its parameters, such as ``{"process_variance": 1e-5}``.
         reward_noise: noise model on the training reward; evaluation never sees it.
         reward_noise_params: its parameters, such as ``{"rate": 0.2}``.
+        max_sampler_difference: largest mean difference, in nats a token, between the log-probs of vLLM and of the
+            trainer; beyond it the engine's weights are not the trainer's, and training stops.
     """
 
     _VALID_DICT_FIELDS: ClassVar = [*GRPOConfig._VALID_DICT_FIELDS, "advantage_params", "reward_noise_params"]
@@ -55,6 +57,9 @@ class KRPOConfig(GRPOConfig):
     reward_noise: str = field(default="none", metadata={"help": "Noise model on the training reward, by name."})
     reward_noise_params: dict | str | None = field(
         default=None, metadata={"help": "Parameters of the noise model (JSON)."}
+    )
+    max_sampler_difference: float = field(
+        default=0.3, metadata={"help": "Stop where vLLM's log-probs differ from the trainer's by more nats a token."}
     )
 
 
@@ -89,23 +94,31 @@ class KRPOTrainer(GRPOTrainer):
                 f"multi_objective_aggregation is '{args.multi_objective_aggregation}': an advantage estimator works on "
                 "one reward per answer, so rewards are summed first; use 'sum_then_normalize'"
             )
+        colocated = args.use_vllm and args.vllm_mode == "colocate"
         if args.use_vllm:
             load_vllm()
+        if colocated and args.use_cpu:
+            rollouts.prepare_cpu()
         self._phase_seconds = {"rollout": 0.0, "reward": 0.0, "advantage": 0.0}
         self._rewards_BF: torch.Tensor | None = None
-        super().__init__(model=model, reward_funcs=reward_funcs, args=args, **kwargs)
+        with rollouts.quiet_engine() if colocated else contextlib.nullcontext():
+            super().__init__(model=model, reward_funcs=reward_funcs, args=args, **kwargs)
+        if colocated:
+            place = self.accelerator.process_index // args.vllm_tensor_parallel_size
+            rollouts.seed_requests(
+                self.vllm_generation.llm,
+                lambda position: rollouts.rollout_seed(args.seed, self.state.global_step, place, position),
+            )
 
     def _generate(self, prompts: list) -> Any:
         started = time.perf_counter()
-        torch.manual_seed(
-            derive_seed(self.args.seed, "rollout", self.state.global_step, self.accelerator.process_index)
-        )
+        step, rank = self.state.global_step, self.accelerator.process_index
+        torch.manual_seed(rollouts.rollout_seed(self.args.seed, step, rank))
         try:
             output = super()._generate(prompts)
         except RuntimeError as error:
             if "probability tensor" not in str(error):
                 raise
-            step = self.state.global_step
             raise KrpoError(f"the policy's probabilities are not numbers after step {step}: it has diverged") from error
         self._phase_seconds["rollout"] += time.perf_counter() - started
         return output
@@ -124,6 +137,7 @@ class KRPOTrainer(GRPOTrainer):
         output = super()._generate_and_score_completions(inputs)
         if not self.model.training:
             return output
+        self._check_sampler()
         started = time.perf_counter()
         advantages_B = self._advantages([example["prompt"] for example in inputs])
         local = len(inputs)
@@ -134,6 +148,15 @@ class KRPOTrainer(GRPOTrainer):
         self._logs["advantages"].extend(advantages_B.tolist())
         self._phase_seconds["advantage"] += time.perf_counter() - started
         return output
+
+    def _check_sampler(self) -> None:
+        """Stop where vLLM's log-probs say that its weights are not the trainer's."""
+        differences = self._metrics["train"].get("sampling/sampling_logp_difference/mean")
+        if differences and not differences[-1] < self.args.max_sampler_difference:
+            raise KrpoError(
+                f"step {self.state.global_step}: vLLM's log-probs differ from the trainer's by {differences[-1]:.3f} "
+                f"nats a token on average ({self.args.max_sampler_difference} is allowed): its weights are others"
+            )
 
     def _advantages(self, prompts: list) -> torch.Tensor:
         """Advantages of the whole gathered batch. Returns [B] in generation order; logs what a study needs to see."""

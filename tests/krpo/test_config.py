@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import zlib
+
 import pytest
 
 from krpo.config import Named, build, load_yaml, set_dotted, to_plain
 from krpo.errors import BadInput, nearest
-from krpo.spec import RunSpec, run_key
+from krpo.spec import FORMAT, RunSpec, run_key
 
 
 def spec_from(tmp_path, text: str) -> RunSpec:
@@ -78,3 +81,11 @@ def test_the_key_follows_what_changes_numbers_and_nothing_else():
     keys = {key, *(run_key(s, base_weights="w", data="d") for s in changed)}
     keys |= {run_key(RunSpec(), base_weights="x", data="d"), run_key(RunSpec(), base_weights="w", data="e")}
     assert len(keys) == 6
+
+
+def test_a_changed_default_needs_a_new_format():
+    """Keys leave defaults out. If this fails because a default was changed, raise `krpo.spec.FORMAT`; then, or if a
+    setting was added, bring the number here up to date.
+    """
+    content = json.dumps(RunSpec().to_plain(), sort_keys=True)
+    assert (FORMAT, zlib.crc32(content.encode())) == (1, 4098966166)

@@ -170,6 +170,36 @@ def test_what_the_configuration_cannot_mean_is_refused(tmp_path):
             KRPOTrainer(model, reward_funcs=len, args=KRPOConfig(**settings, **bad), processing_class=tokenizer)
 
 
+def test_lora_trains_an_adapter_and_leaves_a_whole_model(tmp_path):
+    from krpo.policies import load_policy
+
+    run = train(RunSpec(**{**SHORT, "lora_rank": 4}), tmp_path / "run")
+    names = {p.name for p in run.checkpoint.iterdir()}
+    assert "model.safetensors" in names
+    assert "adapter_config.json" not in names
+    before, after = load_policy("tiny")[0].state_dict(), load_policy(str(run.checkpoint))[0].state_dict()
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.slow
+def test_colocated_vllm_follows_the_seed_and_the_weights(tmp_path):
+    """Real vLLM on the CPU, in processes of its own: one seed repeats, another differs, log-probs agree."""
+    pytest.importorskip("vllm")
+    code = (
+        "import sys; from krpo.spec import RunSpec; from krpo.train import train\n"
+        "for name, seed in [('a', 0), ('b', 0), ('c', 1)]:\n"
+        f"    train(RunSpec(**{SHORT!r}, rollout='vllm', seed=seed, learning_rate=1e-3), sys.argv[1] + '/' + name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-2000:]
+    a, b, c = (without_wall(RunDir(tmp_path / name)) for name in "abc")
+    assert a == b
+    assert a != c
+    assert all(0 < row["sampler_difference"] < 0.05 for row in (*a, *c))
+    assert all(abs(row["importance_ratio"] - 1) < 0.1 for row in (*a, *c))
+
+
 class Stopped(BaseException):
     """In place of a kill: what was saved is all that the next attempt has."""
 
