@@ -5,9 +5,11 @@ Only safetensors are read, and no code that comes with a model is run. A local f
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -55,10 +57,13 @@ def load_policy(name: str | Path, *, dtype: str = "float32") -> tuple[Any, Any]:
     safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
-    except Exception as error:
+    except Exception as error:  # transformers raises many kinds for a broken folder
         raise BadInput(f"policy '{name}': the tokenizer in {folder} cannot be read ({_first_line(error)})") from None
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype=getattr(torch, dtype), **safe)
+        with _without_progress_bars():
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, use_safetensors=True, dtype=getattr(torch, dtype), **safe
+            )
     except Exception as error:
         raise BadInput(f"policy '{name}': the model in {folder} cannot be read ({_first_line(error)})") from None
     if tokenizer.pad_token is None:
@@ -119,6 +124,19 @@ def _fetch(name: str) -> Path:
     except Exception as error:
         why = f"it is not in the local cache and the model hub cannot be reached ({_first_line(error)})"
     raise BadInput(f"policy '{name}': no such folder, and {why}; built in: {', '.join(BUILT_IN)}") from None
+
+
+@contextlib.contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:
