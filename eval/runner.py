@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from eval.checkpoints import Checkpoint, find_checkpoint
 from eval.spec import FORMAT, EvalSpec
@@ -69,11 +69,45 @@ def evaluate(
     outs = [Path(o) for o in out_dirs] if out_dirs is not None else [default_out_dir(c) for c in checkpoints]
     shared = None if spec.chat_template else load_tasks(spec)
     results: list[dict[str, Summary]] = []
-    for index, (checkpoint, out) in enumerate(zip(found, outs, strict=True)):
-        tasks = shared if shared is not None else load_tasks(spec, chat=checkpoint.chat_template())
-        report = partial(_tell, progress, checkpoint.name, index, len(found))
-        results.append(_evaluate_one(checkpoint, tasks, spec, out, backend_name, report))
+    with Engine(backend_name, spec) as engine:
+        for index, (checkpoint, out) in enumerate(zip(found, outs, strict=True)):
+            tasks = shared if shared is not None else load_tasks(spec, chat=checkpoint.chat_template())
+            report = partial(_tell, progress, checkpoint.name, index, len(found))
+            results.append(_evaluate_one(checkpoint, tasks, spec, out, engine, report))
     return results
+
+
+class Engine:
+    """The backend in use: started with the first checkpoint that needs it, handed on to the next where it can be."""
+
+    def __init__(self, name: Literal["hf", "vllm"], spec: EvalSpec) -> None:
+        self.name, self.spec = name, spec
+        self.backend: Backend | None = None
+        self.holds: str | None = None
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.backend is not None:
+            self.backend.close()
+        self.backend = self.holds = None
+
+    def on(self, checkpoint: Checkpoint) -> Backend:
+        """The backend with this checkpoint's weights in it."""
+        from eval.backends import make_backend, real_dtype
+
+        if self.backend is not None and (self.holds == checkpoint.path or self.backend.swap(checkpoint.path)):
+            self.holds = checkpoint.path
+            return self.backend
+        self.close()
+        dtype = real_dtype(self.spec.dtype)
+        self.backend = make_backend(self.name, checkpoint.path, dtype=dtype, batch_size=self.spec.batch_size)
+        self.holds = checkpoint.path
+        return self.backend
 
 
 def prepare(spec: EvalSpec) -> None:
@@ -111,35 +145,19 @@ def _tell(
 
 
 def _evaluate_one(
-    checkpoint: Checkpoint,
-    tasks: Sequence[EvalTask],
-    spec: EvalSpec,
-    out: Path,
-    backend_name: Any,
-    report: Tell,
+    checkpoint: Checkpoint, tasks: Sequence[EvalTask], spec: EvalSpec, out: Path, engine: Engine, report: Tell
 ) -> dict[str, Summary]:
-    from eval.backends import make_backend, real_dtype
-
-    backend: Backend | None = None
     summaries: dict[str, Summary] = {}
-    try:
-        for task in tasks:
-            facts = _facts(task, checkpoint, spec, backend_name)
-            store = Store(out, task.name, _hash(facts))
-            summary = store.finished()
-            if summary is None:
-                if backend is None:
-                    backend = make_backend(
-                        backend_name, checkpoint.path, dtype=real_dtype(spec.dtype), batch_size=spec.batch_size
-                    )
-                summary = _run(task, backend, spec, store, facts, report)
-            else:
-                n = summary["n_questions"] * summary["samples"]
-                report(task, n, n, summary["scores"][task.primary]["value"], True)
-            summaries[task.name] = summary
-    finally:
-        if backend is not None:
-            backend.close()
+    for task in tasks:
+        facts = _facts(task, checkpoint, spec, engine.name)
+        store = Store(out, task.name, _hash(facts))
+        summary = store.finished()
+        if summary is None:
+            summary = _run(task, engine.on(checkpoint), spec, store, facts, report)
+        else:
+            n = summary["n_questions"] * summary["samples"]
+            report(task, n, n, summary["scores"][task.primary]["value"], True)
+        summaries[task.name] = summary
     return summaries
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from krpo.errors import BadInput
@@ -92,6 +93,10 @@ class Backend(ABC):
     @abstractmethod
     def generate(self, prompts: Sequence[Prompt]) -> list[Answer]:
         """Answers to one batch, in its order."""
+
+    def swap(self, checkpoint: str | Path) -> bool:
+        """Put another checkpoint's weights into the running engine. False: it needs a fresh one."""
+        return False
 
     def close(self) -> None:  # noqa: B027
         """Free what the model holds."""

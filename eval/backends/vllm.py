@@ -5,28 +5,25 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib.metadata
-import logging
 import os
-import sys
-import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from eval.backends.base import Answer, Backend, Prompt, device, expect_long_prompts
+from eval.backends.canary import agree, canary_tokens, own_logprobs
 from krpo.errors import BadInput, KrpoError
+from krpo.rollouts import prepare_cpu, quiet_engine
 
 BATCH = 2048  # answers per call of the engine: it schedules them itself, this only sets how often progress is saved
 
-ENVIRONMENT = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process: starts in seconds, always schedules alike
+GPU_ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process: starts sooner, always schedules alike
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
-}
-CPU_ENVIRONMENT = {
-    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # as many threads as OMP_NUM_THREADS says, on whatever core is free
 }
 
 
@@ -34,13 +31,14 @@ class VLLMBackend(Backend):
     name: ClassVar[str] = "vllm"
 
     def __init__(self, checkpoint: str | Path, *, dtype: str = "float32", batch_size: int = 256) -> None:
-        self.batch_size = batch_size
+        self.batch_size, self.dtype, self.checkpoint = batch_size, dtype, Path(checkpoint)
         options: dict[str, Any] = {"max_num_seqs": batch_size, "disable_log_stats": True, "use_tqdm_on_load": False}
-        for key, value in (ENVIRONMENT | (CPU_ENVIRONMENT if device() == "cpu" else {})).items():
-            os.environ.setdefault(key, value)
-        if device() == "cpu":
-            options["enforce_eager"] = True
-        with answering_for_vllm(), _quiet():
+        with answering_for_vllm(), quiet_engine():
+            if device() == "cpu":
+                prepare_cpu()  # without it, swapping weights fails, or seems to succeed
+                options["enforce_eager"] = True
+            for key, value in GPU_ENVIRONMENT.items():
+                os.environ.setdefault(key, value)
             from lm_eval.models.vllm_causallms import VLLM
 
             try:
@@ -78,6 +76,32 @@ class VLLMBackend(Backend):
             answers.append(Answer(self.decode(tokens, prompt.until), len(tokens), finish, cut))  # type: ignore[arg-type]
         return answers
 
+    def swap(self, checkpoint: str | Path) -> bool:
+        """New weights for the same architecture and tokenizer. False unless a canary prompt proves that they are in."""
+        folder = Path(checkpoint)
+        if not same_files(self.checkpoint, folder):
+            return False
+        llm = self.lm.model
+        try:
+            llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
+        except (RuntimeError, ValueError, TypeError, NotImplementedError, OSError):
+            return False
+        llm.reset_prefix_cache()  # it holds the old weights' keys and values
+        tokens = canary_tokens(llm.llm_engine.model_config.get_vocab_size())
+        if not agree(self.logprobs(tokens), own_logprobs(folder, tokens), self.dtype):
+            return False
+        self.checkpoint = folder
+        return True
+
+    def logprobs(self, tokens: list[int]) -> NDArray[np.float64]:
+        """The engine's log-probabilities of ``tokens[1:]``."""
+        from vllm import SamplingParams, TokensPrompt
+
+        asked = SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=0, detokenize=False)
+        output = self.lm.model.generate([TokensPrompt(prompt_token_ids=tokens)], asked, use_tqdm=False)[0]
+        given = zip(output.prompt_logprobs[1:], tokens[1:], strict=True)
+        return np.array([entry[token].logprob for entry, token in given], dtype=np.float64)
+
     def close(self) -> None:
         """Shut the engine down and free its memory, so that another can start in this process."""
         from vllm.distributed import cleanup_dist_env_and_memory
@@ -90,6 +114,16 @@ class VLLMBackend(Backend):
         with contextlib.suppress(Exception):
             cleanup_dist_env_and_memory()
         gc.collect()
+
+
+def same_files(a: Path, b: Path) -> bool:
+    """Whether two checkpoints differ in nothing but their weights."""
+    names = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+    return a.is_dir() and b.is_dir() and all(_bytes(a / name) == _bytes(b / name) for name in names)
+
+
+def _bytes(file: Path) -> bytes | None:
+    return file.read_bytes() if file.is_file() else None
 
 
 @contextlib.contextmanager
@@ -110,27 +144,6 @@ def answering_for_vllm() -> Iterator[None]:
         yield
     finally:
         importlib.metadata.version = real
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Engine start without version notices, deprecation warnings and what its C++ side writes to standard error."""
-    logging.getLogger("vllm").setLevel(logging.ERROR)
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as said, warnings.catch_warnings(action="ignore"):
-        os.dup2(said.fileno(), 2)
-        failed = True
-        try:
-            yield
-            failed = False
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
-            if failed:
-                said.seek(0)
-                sys.stderr.write(said.read().decode(errors="replace")[-4000:])
 
 
 def _reason(error: BaseException) -> str:

@@ -4,12 +4,14 @@ import json
 import multiprocessing
 import subprocess
 import sys
+from itertools import product
 
 import pytest
 import torch
 
 from eval import EvalSpec, evaluate, prepare
 from eval.backends import Prompt, make_backend
+from eval.backends.canary import agree, canary_tokens, own_logprobs
 from eval.backends.hf import _choose
 from eval.tasks.loading import load_tasks, quiet
 from krpo.rundir import read_jsonl
@@ -106,22 +108,59 @@ def test_it_runs_in_a_forked_child(policy, tmp_path):
     assert (tmp_path / "child" / "sums.jsonl").read_bytes() == (tmp_path / "parent" / "sums.jsonl").read_bytes()
 
 
-def test_vllm_and_hf_agree_greedily_in_float32(policy, data_dir, tmp_path):
-    """vLLM runs in a process of its own: its engine changes this one's threads and environment."""
+IN_VLLM = """
+import json, sys
+from pathlib import Path
+from eval import EvalSpec, evaluate
+from eval.backends import vllm as backend
+from eval.runner import Engine
+from eval.checkpoints import find_checkpoint
+
+policy, other, data_dir, out = map(Path, sys.argv[1:])
+starts = []
+real = backend.VLLMBackend.__init__
+backend.VLLMBackend.__init__ = lambda self, *a, **k: (starts.append(a), real(self, *a, **k))[1]
+tasks = ("sums", "gsm8k")
+spec = EvalSpec(tasks=tasks, data_dir=str(data_dir), limit=50, backend="vllm", dtype="float32", max_tokens=48)
+evaluate([policy, other], spec, out_dirs=[out / "vllm0", out / "vllm1"])
+shared = len(starts)
+with Engine("vllm", spec) as engine:
+    engine.on(find_checkpoint(policy))
+    llm = engine.backend.lm.model
+    llm.collective_rpc = lambda *a, **k: None  # says it has loaded the weights and has not
+    lied = engine.backend.swap(other)
+print(json.dumps({"shared": shared, "lied": lied}))
+"""
+
+
+def test_vllm_agrees_with_hf_and_proves_swapped_weights(policy, other_policy, data_dir, tmp_path):
+    """Greedy, float32, two checkpoints in one engine. vLLM has a process of its own: its engine changes its process."""
     pytest.importorskip("vllm")
-    spec = EvalSpec(tasks=("sums", "gsm8k"), data_dir=str(data_dir), limit=50, backend="hf", dtype="float32")
-    evaluate([policy], spec, out_dirs=[tmp_path / "hf"])
-    argv = [policy, "--tasks", "sums,gsm8k", "--data-dir", data_dir, "--limit", "50", "--dtype", "float32"]
-    command = [sys.executable, "-m", "eval.cli", *map(str, argv), "--backend", "vllm", "--output", tmp_path / "vllm"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    spec = EvalSpec(
+        tasks=("sums", "gsm8k"), data_dir=str(data_dir), limit=50, backend="hf", dtype="float32", max_tokens=48
+    )
+    evaluate([policy, other_policy], spec, out_dirs=[tmp_path / "hf0", tmp_path / "hf1"])
+    command = [sys.executable, "-c", IN_VLLM, *map(str, (policy, other_policy, data_dir, tmp_path))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
-    noise = [line for line in done.stderr.splitlines() if not line.startswith("[1/1] ")]
-    assert noise == []
-    for task in ("sums", "gsm8k"):
-        pairs = list(zip(*(read_jsonl(tmp_path / b / f"{task}.jsonl") for b in ("hf", "vllm")), strict=True))
+    assert done.stderr == ""
+    for number, task in product("01", ("sums", "gsm8k")):
+        pairs = list(
+            zip(*(read_jsonl(tmp_path / f"{b}{number}" / f"{task}.jsonl") for b in ("hf", "vllm")), strict=True)
+        )
         assert len(pairs) == 50
         assert all(a["question_id"] == b["question_id"] and a["prompt_cut"] == b["prompt_cut"] for a, b in pairs)
         assert sum(a["verdicts"] != b["verdicts"] for a, b in pairs) <= 1
         assert sum(a["answer_text"] != b["answer_text"] for a, b in pairs) <= 1
-    cut = json.loads((tmp_path / "vllm" / "gsm8k.json").read_text())["counts"]["prompts_cut"]
-    assert cut == 50
+    assert json.loads((tmp_path / "vllm0" / "gsm8k.json").read_text())["counts"]["prompts_cut"] == 50
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["shared"] == 1  # both checkpoints in one engine
+    assert said["lied"] is False  # the canary saw the old weights
+
+
+def test_the_canary_tells_weights_apart(policy, other_policy):
+    tokens = canary_tokens(100)
+    own, other = own_logprobs(policy, tokens), own_logprobs(other_policy, tokens)
+    assert agree(own, own + 1e-5, "float32")
+    assert not agree(own, other, "bfloat16")
+    assert not agree(own * float("nan"), own, "float32")
