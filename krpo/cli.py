@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--save-every", type=int, metavar="N", help="save a state to resume from every N steps (default: none)"
     )
+    p.add_argument("--held-out-every", type=int, metavar="N", help="a point of the held-out curve every N steps")
     p.add_argument("--quiet", action="store_true", help="print no progress")
     group = p.add_argument_group("the run (each is also a key of --config)")
     defaults = RunSpec()
@@ -102,7 +103,7 @@ def _main(args: argparse.Namespace) -> int:
 
     output = args.output or Path("runs/train") / key_of(spec)
     report = None if args.quiet else _Reporter(spec.steps)
-    run = train(spec, output, progress=report, save_every=args.save_every)
+    run = train(spec, output, progress=report, save_every=args.save_every, held_out_every=args.held_out_every)
     if report is not None:
         report.close()
     print(f"checkpoint: {run.checkpoint}")

@@ -66,7 +66,7 @@ def seed_requests(engine: Any, stream: Callable[[int], int]) -> None:
     engine.generate = seeded
 
 
-def rollout_seed(seed: int, step: int, *place: int) -> int:
+def rollout_seed(seed: int, step: int, *place: int | str) -> int:
     """The seed of one rollout stream: of a process with `generate`, of one request with vLLM."""
     return derive_seed(seed, "rollout", step, *place)
 

@@ -6,6 +6,7 @@ runs/<grid>/<key>/
     spec.yaml                what was run (`krpo.spec.RunSpec`, resolved) and its key
     manifest.json            git commit, package versions, hashes of base weights and data, host, time, memory
     metrics.jsonl            one line per optimizer step; what depends on the machine is inside "wall"
+    heldout.jsonl            the held-out curve, where one was asked for: accuracy on a few questions every N steps
     resume/                  the last saved state of a run that is not done (`krpo.resume`)
     checkpoint/              a plain Hugging Face folder (safetensors) with krpo.json
     eval/<task>.jsonl        one row per question and sample
@@ -117,6 +118,7 @@ class RunDir:
         self.spec_file = self.path / "spec.yaml"
         self.manifest_file = self.path / "manifest.json"
         self.metrics_file = self.path / "metrics.jsonl"
+        self.held_out_file = self.path / "heldout.jsonl"
         self.checkpoint = self.path / "checkpoint"
         self.resume = self.path / "resume"
         self.eval = self.path / "eval"
@@ -146,7 +148,7 @@ class RunDir:
         """Make room for a fresh start: what an earlier, unfinished attempt left is removed, its log is kept."""
         import shutil
 
-        for file in (self.metrics_file, self.manifest_file, self.done_file, self.failed_file):
+        for file in (self.metrics_file, self.held_out_file, self.manifest_file, self.done_file, self.failed_file):
             file.unlink(missing_ok=True)
         for folder in (self.checkpoint, self.eval, self.resume):
             shutil.rmtree(folder, ignore_errors=True)

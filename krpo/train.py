@@ -6,47 +6,31 @@ policy + task -> KRPOTrainer -> metrics.jsonl, checkpoint/, manifest.json, DONE
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
 from krpo.errors import BadInput, KrpoError, reason_of
+from krpo.metrics import MetricsWriter, Progress
 from krpo.policies import load_policy, weights_hash
 from krpo.provenance import git_state, machine, package_versions, peak_memory_mb
 from krpo.resume import cut_metrics, last_complete, optimizer_steps
 from krpo.rewards import TaskReward, dataset_rows
-from krpo.rundir import RunDir, dumps, write_json, write_yaml
+from krpo.rundir import RunDir, write_json, write_yaml
 from krpo.spec import FORMAT, RunSpec, run_key
-from krpo.tasks import Task, make_task
+from krpo.tasks import Row, Task, make_task
 from krpo.trainer import KRPOConfig, KRPOTrainer
 
-Progress = Callable[[dict[str, Any]], None]
-
-_NAMES = {  # TRL's name in its log -> the name in metrics.jsonl
-    "reward": "reward",
-    "rewards/accuracy/mean": "accuracy",
-    "rewards/shaped/mean": "reward_shaped",
-    "completions/mean_length": "completion_length",
-    "completions/clipped_ratio": "truncated",
-    "clip_ratio/region_mean": "clip_ratio",
-    "num_tokens": "tokens",
-    "sampling/sampling_logp_difference/mean": "sampler_difference",
-    "sampling/importance_sampling_ratio/mean": "importance_ratio",
-}
-_KEPT = (
-    "loss", "grad_norm", "learning_rate", "reward_observed", "advantage_rms", "advantage_max", "zero_advantage_groups",
-    "sign_mismatch", "kl", "entropy", "formatted",
-)  # fmt: skip
+HELD_OUT_QUESTIONS = 96
 
 
 def key_of(spec: RunSpec, task: Task | None = None) -> str:
@@ -55,7 +39,12 @@ def key_of(spec: RunSpec, task: Task | None = None) -> str:
 
 
 def train(
-    spec: RunSpec, path: str | Path, *, progress: Progress | None = None, save_every: int | None = None
+    spec: RunSpec,
+    path: str | Path,
+    *,
+    progress: Progress | None = None,
+    save_every: int | None = None,
+    held_out_every: int | None = None,
 ) -> RunDir:
     """Train one run into the directory ``path`` and return it.
 
@@ -67,6 +56,7 @@ def train(
         path: the run directory.
         progress: called with each row of `metrics.jsonl`.
         save_every: rollout batches between two saved states; None saves none, so that a stopped run starts again.
+        held_out_every: rollout batches between two points of the held-out curve (`heldout.jsonl`); None draws none.
 
     Raises:
         BadInput: the specification cannot be run.
@@ -87,10 +77,11 @@ def train(
         run.clear()
         write_yaml(run.spec_file, {"key": key, "format": FORMAT, **spec.to_plain()})
     else:
-        cut_metrics(run.metrics_file, optimizer_steps(saved) // spec.minibatches)
+        for file in (run.metrics_file, run.held_out_file):
+            cut_metrics(file, optimizer_steps(saved) // spec.minibatches)
     started = time.time()
     try:
-        trainer = _trainer(spec, task, run, progress, save_every)
+        trainer = _trainer(spec, task, run, progress, save_every, held_out_every)
         with _quiet():
             trainer.train(resume_from_checkpoint=str(saved) if saved else None)
             save_checkpoint(trainer, spec, key, run.checkpoint)
@@ -134,19 +125,28 @@ def save_checkpoint(trainer: KRPOTrainer, spec: RunSpec, key: str, folder: Path)
     os.replace(temporary, folder)
 
 
-def _trainer(spec: RunSpec, task: Task, run: RunDir, progress: Progress | None, save_every: int | None) -> KRPOTrainer:
+def _trainer(
+    spec: RunSpec,
+    task: Task,
+    run: RunDir,
+    progress: Progress | None,
+    save_every: int | None,
+    held_out_every: int | None,
+) -> KRPOTrainer:
     with _quiet():
         model, tokenizer = load_policy(spec.policy, dtype=spec.dtype)
     rows = task.train_rows(spec.seed, spec.steps * spec.prompts_per_step)
+    held_out = Dataset.from_list(dataset_rows(held_out_rows(task))) if held_out_every else None
     reward = TaskReward(task)
     with _quiet():
         trainer = KRPOTrainer(
             model=model,
             reward_funcs=reward.functions(),
-            args=trainer_config(spec, run.resume, save_every),
+            args=trainer_config(spec, run.resume, save_every, held_out_every),
             train_dataset=Dataset.from_list(dataset_rows(rows)),
+            eval_dataset=held_out,
             processing_class=tokenizer,
-            callbacks=[_MetricsWriter(run.metrics_file, progress)],
+            callbacks=[MetricsWriter(run.metrics_file, run.held_out_file, progress)],
             peft_config=_lora(spec.lora_rank),
         )
     trainer.remove_callback(PrinterCallback)
@@ -162,7 +162,17 @@ def _lora(rank: int) -> Any:
     return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
-def trainer_config(spec: RunSpec, output_dir: Path, save_every: int | None = None) -> KRPOConfig:
+def held_out_rows(task: Task) -> list[Row]:
+    """The questions of the held-out curve: at most `HELD_OUT_QUESTIONS`, the same number of each level."""
+    rows = task.eval_rows()
+    share = HELD_OUT_QUESTIONS // max(1, len(task.levels))
+    by_level = [[row for row in rows if row.level == level][:share] for level in task.levels]
+    return [row for level in by_level for row in level]
+
+
+def trainer_config(
+    spec: RunSpec, output_dir: Path, save_every: int | None = None, held_out_every: int | None = None
+) -> KRPOConfig:
     """The specification in TRL's terms. One rollout batch of P x G answers is `minibatches` optimizer steps."""
     schedule = "constant_with_warmup" if spec.lr_schedule == "constant" and spec.warmup_steps else spec.lr_schedule
     return KRPOConfig(
@@ -197,48 +207,14 @@ def trainer_config(spec: RunSpec, output_dir: Path, save_every: int | None = Non
         logging_nan_inf_filter=False,
         save_strategy="steps" if save_every else "no",
         save_steps=(save_every or 1) * spec.minibatches,
+        eval_strategy="steps" if held_out_every else "no",
+        eval_steps=(held_out_every or 1) * spec.minibatches,
+        per_device_eval_batch_size=spec.prompts_per_step * spec.group_size,
+        num_generations_eval=1,
         report_to="none",
         disable_tqdm=True,
         log_level="error",
     )
-
-
-class _MetricsWriter(TrainerCallback):
-    """One line of metrics.jsonl per rollout batch; stops the run when the loss is no number."""
-
-    def __init__(self, file: Path, progress: Progress | None) -> None:
-        self.file, self.progress = file, progress
-        self.last = time.perf_counter()
-
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self.last = time.perf_counter()
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        if not logs or "loss" not in logs:  # the summary at the end of training
-            return
-        step = state.global_step // args.steps_per_generation
-        now = time.perf_counter()
-        row = metrics_row(step, logs, now - self.last)
-        self.last = now
-        with self.file.open("a", encoding="utf-8") as stream:
-            stream.write(dumps(row) + "\n")
-        if self.progress is not None:
-            self.progress(row)
-        if not math.isfinite(float(logs["loss"])) or not math.isfinite(float(logs.get("grad_norm", 0.0))):
-            raise KrpoError(f"the loss or its gradient is not a number at step {step}; metrics up to there are kept")
-
-
-def metrics_row(step: int, logs: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """TRL's log as a row of metrics.jsonl; what depends on the machine is under "wall"."""
-    row: dict[str, Any] = {"step": step}
-    for theirs, ours in _NAMES.items():
-        if theirs in logs:
-            row[ours] = logs[theirs]
-    row.update({name: logs[name] for name in _KEPT if name in logs})
-    row.update({name: value for name, value in sorted(logs.items()) if name.startswith("accuracy/")})
-    wall = {f"{name.removeprefix('seconds/')}_seconds": v for name, v in logs.items() if name.startswith("seconds/")}
-    row["wall"] = {"step_seconds": seconds, **wall, "update_seconds": max(0.0, seconds - sum(wall.values()))}
-    return row
 
 
 @contextlib.contextmanager

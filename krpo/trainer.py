@@ -101,6 +101,7 @@ class KRPOTrainer(GRPOTrainer):
             rollouts.prepare_cpu()
         self._phase_seconds = {"rollout": 0.0, "reward": 0.0, "advantage": 0.0}
         self._rewards_BF: torch.Tensor | None = None
+        self._held_out_batches = 0
         with rollouts.quiet_engine() if colocated else contextlib.nullcontext():
             super().__init__(model=model, reward_funcs=reward_funcs, args=args, **kwargs)
         if colocated:
@@ -113,7 +114,7 @@ class KRPOTrainer(GRPOTrainer):
     def _generate(self, prompts: list) -> Any:
         started = time.perf_counter()
         step, rank = self.state.global_step, self.accelerator.process_index
-        torch.manual_seed(rollouts.rollout_seed(self.args.seed, step, rank))
+        torch.manual_seed(rollouts.rollout_seed(self.args.seed, step, rank, *self._held_out_batch()))
         try:
             output = super()._generate(prompts)
         except RuntimeError as error:
@@ -122,6 +123,20 @@ class KRPOTrainer(GRPOTrainer):
             raise KrpoError(f"the policy's probabilities are not numbers after step {step}: it has diverged") from error
         self._phase_seconds["rollout"] += time.perf_counter() - started
         return output
+
+    def _held_out_batch(self) -> tuple[str, ...]:
+        """Sets the stream of a held-out batch apart from that of the training batch at the same step."""
+        if self.model.training:
+            self._held_out_batches = 0
+            return ()
+        self._held_out_batches += 1
+        return ("held-out", str(self._held_out_batches))
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        limit = self.args.max_grad_norm
+        self._metrics["train"]["grad_clipped"].append(float(limit > 0 and norm is not None and norm > limit))
+        return norm
 
     def _calculate_rewards(
         self, inputs: list, prompts: list, completions: list, completion_ids_list: list

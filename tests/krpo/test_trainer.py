@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -168,6 +169,18 @@ def test_what_the_configuration_cannot_mean_is_refused(tmp_path):
     ]:
         with pytest.raises(BadInput, match=part):
             KRPOTrainer(model, reward_funcs=len, args=KRPOConfig(**settings, **bad), processing_class=tokenizer)
+
+
+def test_the_held_out_curve_changes_nothing(tmp_path):
+    plain = train(RunSpec(**SHORT), tmp_path / "a")
+    drawn = train(RunSpec(**SHORT), tmp_path / "b", held_out_every=1)
+    assert without_wall(plain) == without_wall(drawn)
+    points = [json.loads(line) for line in drawn.held_out_file.read_text().splitlines()]
+    assert [point["step"] for point in points] == [1, 2]
+    for point in points:
+        levels = [point[f"accuracy/{level}"] for level in ("easy", "normal", "hard")]
+        assert point["accuracy"] == pytest.approx(sum(levels) / 3)
+    assert not plain.held_out_file.exists()
 
 
 def test_lora_trains_an_adapter_and_leaves_a_whole_model(tmp_path):
