@@ -33,7 +33,9 @@ def parser() -> argparse.ArgumentParser:
         "--output", type=Path, default=Path("runs"), metavar="DIR", help="runs go to DIR/<grid> (default: runs)"
     )
     change = "change a setting of every run (steps=20) or of the grid (seeds='[0, 1]', evaluation.limit=50)"
-    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help=change)
+    p.add_argument(
+        "--set", action="extend", nargs="+", default=[], metavar="KEY=VALUE", dest="assignments", help=change
+    )
     p.add_argument("--workers", type=int, metavar="N", help="runs at a time, one thread each (default: one per core)")
     p.add_argument("--plan", action="store_true", help="list every run and its state; start nothing")
     p.add_argument("--retry-failed", action="store_true", help="also run again what failed")

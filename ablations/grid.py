@@ -3,6 +3,7 @@
 ```yaml
 question: Does KRPO learn better than GRPO when rewards are flipped?
 primary_endpoint: held-out accuracy on sums after the last step, KRPO - GRPO, paired by seed
+effect: 0.03                      # the smallest difference worth knowing; `--plan` says whether it can be seen
 base: {policy: tiny, task: sums, steps: 60}
 axes:
   estimator: [grpo, krpo]
@@ -12,21 +13,23 @@ evaluation: {tasks: [sums], samples: 4, temperature: 1.0}
 report: {baseline: grpo, treatment: krpo}
 ```
 
-The runs are the product of the axes and the seeds. This module needs no torch.
+The runs are the product of the axes, more by `zip`, `include` and `exclude` (`ablations.expand`), times the seeds. A
+file may extend another one (`ablations.inherit`). This module needs no torch.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ablations.expand import expand
+from ablations.inherit import read_grid
 from eval.spec import EvalSpec
-from krpo.config import Source, build, load_yaml, set_dotted, to_plain
-from krpo.errors import BadInput, nearest
-from krpo.spec import RunSpec, field_names
+from krpo.config import build, to_plain
+from krpo.errors import BadInput
+from krpo.spec import RunSpec
 
 
 @dataclass(frozen=True)
@@ -39,16 +42,24 @@ class ReportSpec:
 
 @dataclass(frozen=True)
 class GridFile:
-    """The keys a grid file may have."""
+    """The keys a grid file may have, besides `extends`."""
 
     base: dict
-    axes: dict
     seeds: tuple[int, ...]
+    axes: dict = field(default_factory=dict)
+    zip: tuple[dict, ...] = ()
+    include: tuple[dict, ...] = ()
+    exclude: tuple[dict, ...] = ()
     evaluation: EvalSpec = field(default_factory=lambda: EvalSpec(tasks=("sums",)))
     report: ReportSpec = field(default_factory=ReportSpec)
+    effect: float | None = None  # of the primary endpoint
     name: str = ""
     question: str = ""
     primary_endpoint: str = ""
+
+    def __post_init__(self) -> None:
+        if self.effect is not None and not self.effect > 0:
+            raise BadInput(f"effect is {self.effect}; it must be above 0")
 
 
 @dataclass(frozen=True)
@@ -64,8 +75,17 @@ class Grid:
         return self.file.evaluation
 
     def to_plain(self) -> dict[str, Any]:
-        """What `grid.yaml` in the grid's directory holds."""
-        return {**to_plain(self.file), "name": self.name}
+        """What `grid.yaml` in the grid's directory holds: resolved, each setting that varies with all its values."""
+        plain = {**to_plain(self.file), "name": self.name}
+        if self.file.zip or self.file.include:
+            varied = [k for part in (self.file.axes, *self.file.zip, *self.file.include) for k in part]
+            plain["axes"] = {key: self._values(key) for key in dict.fromkeys(varied)}
+        for key in ("zip", "include", "exclude"):
+            del plain[key]
+        return {key: value for key, value in plain.items() if value is not None}
+
+    def _values(self, key: str) -> list[Any]:
+        return list({repr(v): v for v in (to_plain(getattr(spec, key)) for spec in self.specs)}.values())
 
 
 def load_grid(path: str | Path, assignments: Sequence[str] = ()) -> Grid:
@@ -73,67 +93,16 @@ def load_grid(path: str | Path, assignments: Sequence[str] = ()) -> Grid:
 
     Args:
         path: the YAML file.
-        assignments: `--set key=value`. A key of a run (``steps=20``, ``task.levels=[hard]``) goes into `base`;
-            ``seeds``, ``axes.noise``, ``evaluation.limit`` and the like replace the grid's own.
+        assignments: `--set key=value`. A key of a run (``steps=20``, ``task.levels=[hard]``) goes into `base`, and
+            fixes the axis of that name if there is one; ``seeds``, ``axes.noise``, ``evaluation.limit`` and the like
+            replace the grid's own.
 
     Raises:
-        BadInput: unknown key, wrong type, an empty axis, no seeds, a run that stands twice; with file, line and key.
+        BadInput: unknown key, wrong type, an empty axis, no seeds, a run that stands twice, includes and excludes that
+            contradict one another, files that extend one another in a circle; with file, line and key.
     """
-    data, source = load_yaml(path)
-    for assignment in assignments:
-        key = assignment.partition("=")[0].partition(".")[0]
-        set_dotted(data, assignment if key in GridFile.__dataclass_fields__ else f"base.{assignment}")
+    path = Path(path)
+    data, source = read_grid(path, assignments, tuple(GridFile.__dataclass_fields__))
     file = build(GridFile, data, source)
-    return Grid(name=file.name or Path(path).stem, file=file, specs=_expand(file, source))
-
-
-def _expand(file: GridFile, source: Source) -> tuple[RunSpec, ...]:
-    for section in ("base", "axes"):
-        for key in getattr(file, section):
-            where = source.at(f"{section}.{key}")
-            if key == "seed":
-                raise BadInput(f"{where}: '{section}.seed' has no place here; list the seeds under 'seeds'")
-            if key not in field_names():
-                raise BadInput(f"{where}: unknown key '{section}.{key}'; {nearest(key, field_names())}")
-    for key, values in file.axes.items():
-        if not isinstance(values, list) or not values:
-            raise BadInput(f"{source.at(f'axes.{key}')}: 'axes.{key}' must be a list of at least one value")
-    if not file.seeds:
-        raise BadInput(f"{source.at('seeds')}: 'seeds' is empty; a grid needs at least one seed")
-    seen: dict[str, str] = {}
-    specs = []
-    # Seeds are the outermost axis, so that runs that are compared with one another are near each other in time and a
-    # stopped grid is balanced.
-    for position, seed in enumerate(file.seeds):
-        for indices in itertools.product(*(range(len(values)) for values in file.axes.values())):
-            chosen = dict(zip(file.axes, indices, strict=True))
-            spec = _cell(file, source, chosen, seed)
-            where = ", ".join([f"axes.{k}[{i}]" for k, i in chosen.items()] + [f"seeds[{position}]"])
-            identity = repr(spec.to_plain())
-            if identity in seen:
-                key = (
-                    next((k for k in chosen if len(file.axes[k]) > 1), "seeds")
-                    if seed not in file.seeds[:position]
-                    else "seeds"
-                )
-                line = source.at(f"axes.{key}" if key in chosen else "seeds")
-                raise BadInput(
-                    f"{line}: a run stands twice in this grid ({spec.label()}): {seen[identity]} and {where}"
-                )
-            seen[identity] = where
-            specs.append(spec)
-    return tuple(specs)
-
-
-def _cell(file: GridFile, source: Source, chosen: Mapping[str, int], seed: int) -> RunSpec:
-    """One run: the base, overlaid with one value of each axis; errors name the line of whichever gave the value."""
-    data: dict[str, Any] = {**file.base, "seed": seed}
-    lines = {k.removeprefix("base."): n for k, n in source.lines.items() if k.startswith("base.")}
-    for key, index in chosen.items():
-        data[key] = file.axes[key][index]
-        lines = {k: n for k, n in lines.items() if k != key and not k.startswith(f"{key}.")}
-        prefix = f"axes.{key}.{index}"
-        lines |= {
-            key + k.removeprefix(prefix): n for k, n in source.lines.items() if (k + ".").startswith(f"{prefix}.")
-        }
-    return build(RunSpec, data, Source(source.name, lines))
+    specs = expand(file.base, file.axes, file.zip, file.include, file.exclude, file.seeds, source)
+    return Grid(name=file.name or path.stem, file=file, specs=specs)

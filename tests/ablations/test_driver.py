@@ -166,7 +166,7 @@ def test_a_full_disk_is_said_and_nothing_finished_is_lost(grid_file, small_disk)
         (["--set", "noise=flipp"], ["flipp", "did you mean flip"]),
         (["--set", "task=smus"], ["smus", "did you mean sums"]),
         (["--set", "policy=no/such/folder"], ["no/such/folder"]),
-        (["--set", "estimator.proces_variance=1"], ["proces_variance"]),
+        (["--set", "axes.estimator=[{name: krpo, proces_variance: 1}]"], ["proces_variance", "process_variance"]),
         (["--set", "evaluation.samples=4", "--set", "evaluation.temperature=0"], ["temperature 0"]),
         (["--set", "seeds=[]"], ["seeds", "empty"]),
         (["--workers", "0"], ["--workers", "at least 1"]),
@@ -174,9 +174,6 @@ def test_a_full_disk_is_said_and_nothing_finished_is_lost(grid_file, small_disk)
 )
 def test_bad_input_is_one_line_and_exit_2(grid_file, capsys, options, parts, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    if any("estimator.proces" in o for o in options):
-        grid_file.write_text(GRID.replace("  estimator: [grpo, krpo]", "  steps: [2]"))
-        options = [*options, "--set", "estimator.name=krpo"]
     status = main(["--grid", str(grid_file), "--output", str(grid_file.parent / "runs"), *options])
     error = capsys.readouterr().err.strip()
     assert status == 2

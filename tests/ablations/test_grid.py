@@ -96,3 +96,95 @@ def test_the_shipped_grids_are_sound():
         assert grid.file.primary_endpoint
         labels = {s.estimator.label for s in grid.specs}
         assert {grid.file.report.baseline, grid.file.report.treatment} <= labels
+
+
+def test_zip_moves_settings_together(tmp_path):
+    text = GRID.replace("seeds:", "zip:\n  - {group_size: [2, 4], prompts_per_step: [8, 4]}\nseeds:")
+    grid = grid_from(tmp_path, text)
+    assert len(grid.specs) == 2 * 2 * 2 * 3
+    assert {(s.group_size, s.prompts_per_step) for s in grid.specs} == {(2, 8), (4, 4)}
+
+
+def test_include_adds_runs_and_exclude_takes_them_out(tmp_path):
+    more = "include:\n  - {estimator: rloo, noise: [none, {name: gaussian, sigma: 0.3}]}\n"
+    less = "exclude:\n  - {estimator: krpo, noise: {name: flip, rate: 0.2}}\n"
+    grid = grid_from(tmp_path, GRID + more + less)
+    arms = [(s.estimator.name, s.noise.label) for s in grid.specs if s.seed == 1]
+    assert arms == [
+        ("grpo", "none"),
+        ("grpo", "flip(rate=0.2)"),
+        ("krpo", "none"),
+        ("rloo", "none"),
+        ("rloo", "gaussian(sigma=0.3)"),
+    ]
+    assert all(s.steps == 5 for s in grid.specs)  # an included run has the base's settings
+    stored = grid.to_plain()  # what a report reads: every value that occurs
+    assert stored["axes"]["estimator"] == ["grpo", "krpo", "rloo"]
+    assert len(stored["axes"]["noise"]) == 3
+
+
+def test_includes_alone_make_a_grid(tmp_path):
+    grid = grid_from(tmp_path, "base: {steps: 5}\nseeds: [0]\ninclude:\n  - {estimator: grpo}\n  - {estimator: krpo}\n")
+    assert [s.estimator.name for s in grid.specs] == ["grpo", "krpo"]
+
+
+@pytest.mark.parametrize(
+    ("added", "parts"),
+    [
+        ("include:\n  - {estimator: grpo}\n", ["line 8", "stands twice", "axes.estimator[0]", "include[0]"]),
+        ("include:\n  - {estimator: rloo}\nexclude:\n  - {estimator: rloo}\n",
+         ["line 10", "'exclude.0' leaves out what 'include.0' adds", "rloo"]),
+        ("exclude:\n  - {estimator: rloo}\n", ["line 8", "matches no run"]),
+        ("exclude:\n  - {estimator: [grpo, krpo]}\n", ["leaves no run"]),
+        ("include:\n  - {estimater: rloo}\n", ["line 8", "include.0.estimater", "estimator"]),
+        ("zip:\n  - {group_size: [2, 4], prompts_per_step: [8]}\n",
+         ["line 8", "equally long", "group_size 2", "prompts_per_step 1"]),
+        ("zip:\n  - {noise: [none], group_size: [4]}\n", ["line 8", "'noise' is set twice", "axes.noise", "zip.0"]),
+        ("zip:\n  - {steps: [2]}\n", ["line 8", "'steps' is set twice", "base.steps"]),
+        ("effect: -1\n", ["line 7", "effect", "above 0"]),
+    ],
+)  # fmt: skip
+def test_a_contradiction_is_named_with_its_place(tmp_path, added, parts):
+    with pytest.raises(BadInput) as error:
+        grid_from(tmp_path, GRID + added)
+    for part in ["study.yaml", *parts]:
+        assert part in str(error.value)
+
+
+def test_a_grid_extends_another_key_by_key(tmp_path):
+    (tmp_path / "parent.yaml").write_text(GRID + "question: why?\neffect: 0.1\nname: theirs\n")
+    child = "extends: parent.yaml\nbase: {steps: 7, group_size: 4}\naxes: {noise: ~, kl_weight: [0, 0.1]}\nseeds: [5]\n"
+    grid = grid_from(tmp_path, child)
+    assert (grid.name, grid.file.question, grid.file.effect) == ("study", "why?", 0.1)
+    assert [(s.estimator.name, s.kl_weight, s.steps, s.group_size, s.noise.name, s.seed) for s in grid.specs] == [
+        (e, k, 7, 4, "none", 5) for e in ("grpo", "krpo") for k in (0.0, 0.1)
+    ]
+
+
+def test_a_mistake_is_placed_in_the_file_where_it_stands(tmp_path):
+    (tmp_path / "parent.yaml").write_text(GRID.replace("steps: 5", "stpes: 5"))
+    with pytest.raises(BadInput, match=r"parent\.yaml, line 2: unknown key 'base\.stpes'"):
+        grid_from(tmp_path, "extends: parent.yaml\nseeds: [1]\n")
+    with pytest.raises(
+        BadInput, match=r"study\.yaml, line 1: extends .*parnet\.yaml: no such file; did you mean parent"
+    ):
+        grid_from(tmp_path, "extends: parnet.yaml\n")
+
+
+def test_a_circle_of_files_is_told(tmp_path):
+    (tmp_path / "a.yaml").write_text("extends: study.yaml\n")
+    with pytest.raises(BadInput, match=r"a\.yaml, line 1: .* circle: study\.yaml -> a\.yaml -> study\.yaml"):
+        grid_from(tmp_path, "extends: a.yaml\n")
+
+
+def test_set_fixes_an_axis_and_the_task_moves_its_evaluation(tmp_path):
+    grid = grid_from(tmp_path, GRID, "estimator=rloo", "task=arithmetic", "policy=some/folder")
+    assert {s.estimator.name for s in grid.specs} == {"rloo"}
+    assert {(s.task.name, s.policy) for s in grid.specs} == {("arithmetic", "some/folder")}
+    assert grid.evaluation.tasks == ("arithmetic",)
+    kept = grid_from(tmp_path, GRID, "evaluation.tasks=[sums]", "task=arithmetic")
+    assert kept.evaluation.tasks == ("sums",)
+    with pytest.raises(BadInput, match="'noise' is an axis"):
+        grid_from(tmp_path, GRID, "noise.rate=0.3")
+    with pytest.raises(BadInput, match=r"--set steps=five: 'base\.steps' must be a whole number"):
+        grid_from(tmp_path, GRID, "steps=five")
