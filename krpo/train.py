@@ -209,7 +209,7 @@ def trainer_config(
         save_steps=(save_every or 1) * spec.minibatches,
         eval_strategy="steps" if held_out_every else "no",
         eval_steps=(held_out_every or 1) * spec.minibatches,
-        per_device_eval_batch_size=spec.prompts_per_step * spec.group_size,
+        per_device_eval_batch_size=HELD_OUT_QUESTIONS,  # one batch: TRL averages over batches, whatever their size
         num_generations_eval=1,
         report_to="none",
         disable_tqdm=True,
