@@ -48,9 +48,10 @@ class LengthWeighted(Baseline):
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         lengths_PG = batch.column_PG("lengths_PG").masked_fill(~batch.mask_PG, 0.0)
-        if bool(((lengths_PG <= 0) & batch.mask_PG).any()):
-            raise BadInput("lengths_PG holds a length that is not above 0")
-        return (lengths_PG * batch.filled_PG).sum(1, keepdim=True) / lengths_PG.sum(1, keepdim=True)
+        if bool((lengths_PG < 0).any()):
+            raise BadInput("lengths_PG holds a negative length")
+        # a group without a token has nothing to train on, whatever its baseline
+        return (lengths_PG * batch.filled_PG).sum(1, keepdim=True) / lengths_PG.sum(1, keepdim=True).clamp(min=1)
 
 
 @register_baseline("group_median")

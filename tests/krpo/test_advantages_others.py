@@ -39,12 +39,14 @@ def test_opo_is_the_length_weighted_mean_as_in_verl() -> None:
     check("opo", want, lengths_PG=torch.tensor(LENGTHS))
 
 
-def test_opo_with_equal_lengths_is_dr_grpo_and_refuses_empty_answers() -> None:
+def test_opo_with_equal_lengths_is_dr_grpo_and_refuses_negative_ones() -> None:
     lengths_PG = torch.full((4, 5), 17)
     opo_PG = make_estimator("opo")(tensor(ROWS), lengths_PG=lengths_PG)
     torch.testing.assert_close(opo_PG, make_estimator("dr_grpo")(tensor(ROWS)))
-    lengths_PG[1, 2] = 0
-    with pytest.raises(BadInput, match="length that is not above 0"):
+    lengths_PG[0] = 0
+    assert make_estimator("opo")(tensor(ROWS), lengths_PG=lengths_PG).isfinite().all()
+    lengths_PG[1, 2] = -1
+    with pytest.raises(BadInput, match="negative length"):
         make_estimator("opo")(tensor(ROWS), lengths_PG=lengths_PG)
 
 
