@@ -34,6 +34,7 @@ class Verdict:
     formatted: bool  # the text has a closed answer tag
     extracted: str | None  # what counts as the answer, blanks around it removed; None where there is none
     partial_credit: float  # in [0, 1], by rule from the written steps; 1 or 0 where a task has no such rule
+    timed_out: bool = False  # the comparison exceeded its limit and was given up: counted as wrong, and counted
 
 
 def tagged_answer(text: str) -> str | None:

@@ -45,6 +45,7 @@ KEPT = (
     "kl",
     "entropy",
     "formatted",
+    "verifier_timeouts",
 )
 
 

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 from krpo.answers import Verdict, shaped_reward
+from krpo.prompts import training_prompt
 from krpo.tasks import Row, Task
 
 
 class TaskReward:
     """The reward functions of one task.
 
-    The training set must have the columns `prompt`, `question_id`, `answer` and `level` (see `dataset_rows`).
+    The training set must have the columns that `dataset_rows` makes.
     """
 
     def __init__(self, task: Task) -> None:
@@ -35,8 +36,8 @@ class TaskReward:
 
     def accuracy(
         self,
-        prompts: list[str],
-        completions: list[str],
+        completions: list[Any],
+        question: list[str],
         question_id: list[str],
         answer: list[str],
         level: list[str],
@@ -47,15 +48,16 @@ class TaskReward:
         """1.0 where the extracted answer equals the gold answer, else 0.0. One value per completion."""
         rows = [
             Row(id=i, prompt=p, answer=a, level=v)
-            for i, p, a, v in zip(question_id, prompts, answer, level, strict=True)
+            for i, p, a, v in zip(question_id, question, answer, level, strict=True)
         ]
-        self._verdicts = [self.task.verify(text, row) for text, row in zip(completions, rows, strict=True)]
+        self._verdicts = self.task.verify_all([_text(c) for c in completions], rows)
         correct = [float(v.correct) for v in self._verdicts]
         if log_extra is not None:
             log_extra("correct", correct)
             log_extra("partial_credit", [float(v.partial_credit) for v in self._verdicts])
         if log_metric is not None:
             log_metric("formatted", sum(v.formatted for v in self._verdicts) / len(correct))
+            log_metric("verifier_timeouts", float(sum(v.timed_out for v in self._verdicts)))
             by_level: dict[str, list[float]] = defaultdict(list)
             for name, value in zip(level, correct, strict=True):
                 by_level[name].append(value)
@@ -63,11 +65,26 @@ class TaskReward:
                 log_metric(f"accuracy/{name}", sum(values) / len(values))
         return correct
 
-    def shaped(self, completions: list[str], answer: list[str], **_: Any) -> list[float]:
+    def shaped(self, completions: list[Any], answer: list[str], **_: Any) -> list[float]:
         """The published shaping: 1.0 correct; 0.5 gold inside the answer; 0.01 an answer tag; 0.0 none."""
-        return [shaped_reward(v, text, gold) for v, text, gold in zip(self._verdicts, completions, answer, strict=True)]
+        judged = zip(self._verdicts, completions, answer, strict=True)
+        return [shaped_reward(verdict, _text(completion), gold) for verdict, completion, gold in judged]
 
 
-def dataset_rows(rows: list[Row]) -> list[dict[str, str]]:
-    """Rows of a task as rows of the training set."""
-    return [{"prompt": r.prompt, "question_id": r.id, "answer": r.answer, "level": r.level} for r in rows]
+def dataset_rows(rows: list[Row], *, instruct: bool = False, chat: bool = False) -> list[dict[str, Any]]:
+    """Rows of a task as rows of the training set; `instruct` and `chat` as in `krpo.prompts.training_prompt`."""
+    return [
+        {
+            "prompt": training_prompt(row.prompt, instruct=instruct, chat=chat),
+            "question": row.prompt,
+            "question_id": row.id,
+            "answer": row.answer,
+            "level": row.level,
+        }
+        for row in rows
+    ]
+
+
+def _text(completion: Any) -> str:
+    """A completion's text; TRL gives the completion of a conversation as its messages."""
+    return completion if isinstance(completion, str) else "".join(message["content"] for message in completion)

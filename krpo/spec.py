@@ -29,7 +29,7 @@ class RunSpec:
     """One training run. Each field's text is its `--help`."""
 
     policy: str = option("tiny", "the model: `tiny` (built in), a Hugging Face name, or a local folder")
-    task: Named = option(Named("sums"), "questions and their verifier: sums, arithmetic")
+    task: Named = option(Named("sums"), "questions and their verifier: sums, arithmetic, gsm8k, math")
     estimator: Named = option(Named("krpo"), "advantage estimator; its parameters by --set estimator.NAME=VALUE")
     noise: Named = option(Named("none"), "noise on the training reward, never on evaluation: none, gaussian, flip, ...")
     seed: int = option(0, "the one seed; data order, rollouts and noise are derived from it")
@@ -98,6 +98,8 @@ def run_key(spec: RunSpec, *, base_weights: str = "", data: str = "") -> str:
     """
     defaults = RunSpec().to_plain()
     changed = {name: value for name, value in spec.to_plain().items() if value != defaults[name]}
+    if isinstance(task := changed.get("task"), dict):  # where data lies changes nothing; ``data`` says what it is
+        changed["task"] = {name: value for name, value in task.items() if name != "data_dir"}
     content = {"format": FORMAT, "spec": canonical(changed), "base_weights": base_weights, "data": data}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -136,14 +136,15 @@ def _trainer(
     with _quiet():
         model, tokenizer = load_policy(spec.policy, dtype=spec.dtype)
     rows = task.train_rows(spec.seed, spec.steps * spec.prompts_per_step)
-    held_out = Dataset.from_list(dataset_rows(held_out_rows(task))) if held_out_every else None
+    style = {"instruct": task.instruct, "chat": bool(tokenizer.chat_template)}
+    held_out = Dataset.from_list(dataset_rows(held_out_rows(task), **style)) if held_out_every else None
     reward = TaskReward(task)
     with _quiet():
         trainer = KRPOTrainer(
             model=model,
             reward_funcs=reward.functions(),
             args=trainer_config(spec, run.resume, save_every, held_out_every),
-            train_dataset=Dataset.from_list(dataset_rows(rows)),
+            train_dataset=Dataset.from_list(dataset_rows(rows, **style)),
             eval_dataset=held_out,
             processing_class=tokenizer,
             callbacks=[MetricsWriter(run.metrics_file, run.held_out_file, progress)],

@@ -9,6 +9,7 @@ from itertools import zip_longest
 from typing import Any
 
 from krpo.answers import Verdict
+from krpo.prompts import training_prompt
 from krpo.tasks import Row, Task, make_task
 
 
@@ -29,7 +30,8 @@ def held_out(task: str) -> dict[str, Any]:
 
     by_level: dict[str, list[dict[str, Any]]] = {level: [] for level in _task(task).levels}
     for row in _task(task).eval_rows():
-        by_level.setdefault(row.level, []).append({"task": task, **asdict(row)})
+        prompt = training_prompt(row.prompt, instruct=_task(task).instruct, chat=False)
+        by_level.setdefault(row.level, []).append({"task": task, **asdict(row), "prompt": prompt})
     rounds = zip_longest(*by_level.values())
     return {"test": Dataset.from_list([doc for docs in rounds for doc in docs if doc is not None])}
 

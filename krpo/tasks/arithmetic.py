@@ -26,10 +26,6 @@ from krpo.tasks.registry import register_task
 PUBLISHED_SEED, PUBLISHED_ROWS, PUBLISHED_TRAIN_ROWS = 42, 100_000, 80_000
 LEAST, MOST = 10, 10**8  # bounds of |answer|
 TEMPLATES = ("{}", "{} =", "{} = ?", "What is {}?", "Solve {}")
-INSTRUCTION = (
-    "Work out the value of the expression. Write your reasoning between <think> and </think>, "
-    "then only the number between <answer> and </answer>."
-)
 
 
 @register_task("arithmetic")
@@ -41,6 +37,7 @@ class Arithmetic(Task):
     """
 
     name: ClassVar[str] = "arithmetic"
+    instruct: ClassVar[bool] = True
     max_terms: int = 5
     max_digits: int = 5
     eval_size: int | None = 1000
@@ -98,8 +95,7 @@ class Problem:
 
 
 def as_row(problem: Problem) -> Row:
-    prompt = f"{INSTRUCTION}\n{problem.question}\n"
-    return Row(id=problem.id, prompt=prompt, answer=problem.answer, level=f"terms{problem.num_terms}")
+    return Row(id=problem.id, prompt=problem.question, answer=problem.answer, level=f"terms{problem.num_terms}")
 
 
 def without_blanks(problem: Problem) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -28,6 +28,8 @@ class Task(ABC):
 
     name: ClassVar[str]
     levels: tuple[str, ...]
+    instruct: ClassVar[bool] = False
+    """Whether `Row.prompt` is a bare question that wants the system prompt of `krpo.prompts`."""
 
     @abstractmethod
     def train_rows(self, seed: int, n: int) -> list[Row]:
@@ -46,6 +48,10 @@ class Task(ABC):
     def verify(self, text: str, row: Row) -> Verdict:
         """The verdict on one answer."""
         return answers.verify(text, row.answer)
+
+    def verify_all(self, texts: Sequence[str], rows: Sequence[Row]) -> list[Verdict]:
+        """The verdicts on a whole batch."""
+        return [self.verify(text, row) for text, row in zip(texts, rows, strict=True)]
 
 
 def hash_rows(name: str, *parts: Iterable[Row]) -> str:

@@ -24,7 +24,7 @@ def test_a_name_with_parameters() -> None:
 @pytest.mark.parametrize(
     ("name", "params", "words"),
     [
-        ("sum", {}, "unknown task 'sum'; did you mean sums?"),
+        ("sum", {}, "unknown task 'sum'; did you mean sums"),
         ("sums", {"level": ["hard"]}, "did you mean levels?"),
         ("sums", {"levels": ["hrad"]}, "did you mean hard?"),
         ("sums", {"levels": []}, "levels is empty; known: easy, normal, hard"),
