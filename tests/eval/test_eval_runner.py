@@ -1,5 +1,9 @@
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -108,6 +112,27 @@ def test_an_interrupted_evaluation_goes_on_and_gives_the_same_records(policy, tm
     assert seen[0].done == 15  # two batches were there already
     assert (torn / "sums.jsonl").read_bytes() == (whole / "sums.jsonl").read_bytes()
     assert not (torn / "sums.partial.jsonl").exists()
+
+
+def test_killed_outright_and_started_again_gives_the_same_records(policy, tmp_path):
+    """SIGKILL from outside, as soon as something has been saved."""
+    spec = EvalSpec(tasks=("sums",), limit=60, samples=2, temperature=1.0, backend="hf", batch_size=4)
+    options = "--tasks sums --limit 60 --samples 2 --temperature 1 --backend hf --batch-size 4".split()  # noqa: SIM905
+    command = [sys.executable, "-m", "eval.cli", str(policy), *options, "--output", str(tmp_path / "killed")]
+    child = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    journal = tmp_path / "killed" / "sums.partial.jsonl"
+    while child.poll() is None and not (journal.exists() and journal.read_bytes().count(b"\n") > 8):
+        time.sleep(0.01)
+    child.kill()
+    child.wait()
+    assert child.returncode == -signal.SIGKILL
+    kept = len(journal.read_bytes().splitlines()) - 1
+    assert 8 <= kept < 120
+    seen = []
+    evaluate([policy], spec, out_dirs=[tmp_path / "killed"], progress=seen.append)
+    assert kept <= seen[0].done <= kept + 4
+    evaluate([policy], spec, out_dirs=[tmp_path / "whole"])
+    assert (tmp_path / "killed" / "sums.jsonl").read_bytes() == (tmp_path / "whole" / "sums.jsonl").read_bytes()
 
 
 def test_batching_and_padding_do_not_change_greedy_answers(policy, tmp_path):
