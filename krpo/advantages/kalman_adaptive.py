@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 
 from krpo.advantages.base import AdvantageEstimator, Baseline, Batch, Composed, Scale, require
-from krpo.advantages.group import per_group
+from krpo.advantages.group import pack, unpack
 from krpo.advantages.kalman import Model
 from krpo.advantages.registry import register_baseline, register_estimator, register_scale
 
@@ -31,6 +31,11 @@ class ScannedFilter(Model):
     def first_variance(self) -> float:
         """R before any answer."""
         return self.measurement_variance
+
+    def scan_batch(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """`scan` of the scored answers. What it makes of the holes, behind them, moves nothing and is discarded."""
+        x_PG, p_PG = self.scan(pack(batch).filled_PG)
+        return unpack(batch, x_PG), unpack(batch, p_PG)
 
     def scan(self, rewards_PG: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """x_{i|i} and P_{i|i}, both [P, G]."""
@@ -117,7 +122,7 @@ class RobustFilter(ScannedFilter):
 @dataclass(frozen=True)
 class _ScannedBaseline(ScannedFilter, Baseline):
     def __call__(self, batch: Batch) -> torch.Tensor:
-        return per_group(batch, lambda rewards_PG: self.scan(rewards_PG)[0])
+        return self.scan_batch(batch)[0]
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,7 @@ class _ScannedScale(ScannedFilter, Scale):
     """Division by sqrt(P_{i|i}) + eps, eps = 1e-8 as in KRPO."""
 
     def __call__(self, centred_PG: torch.Tensor, batch: Batch) -> torch.Tensor:
-        return centred_PG / (per_group(batch, lambda rewards_PG: self.scan(rewards_PG)[1].sqrt()) + 1e-8)
+        return centred_PG / (self.scan_batch(batch)[1].sqrt() + 1e-8)
 
 
 @register_baseline("adaptive_kalman")
