@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from reports import figures, formats, results
+from reports import figures, formats, record, results
 from reports.compare import Endpoint, endpoint
 from reports.figures import paired_difference, style
 from reports.formats import Table
@@ -25,15 +25,15 @@ def build_files(roots: Sequence[Path]) -> dict[str, bytes]:
     study = read_study(roots)
     end = endpoint(study)
     differences = paired_difference.table(study, end)
-    shown = {name: figures.load(name).table(study, end) for name in figures.NAMES}
+    shown = {name: figures.load(name).table(study, end) for name in (*figures.NAMES, *figures.DIAGNOSTICS)}
     files, pictures = draw_all({name: table for name, table in shown.items() if not table.empty})
-    tables = all_tables(study, end, differences)
-    for table in tables:
+    tables, records = result_tables(study, end, differences), record_tables(study)
+    for table in [*tables, *records]:
         for kind, write in (("csv", formats.to_csv), ("md", formats.to_markdown), ("tex", formats.to_latex)):
             if len(table.frame):
                 files[f"tables/{table.name}.{kind}"] = write(table).encode()
     files["results.json"] = results_json(study, end, differences).encode()
-    files["index.html"] = render_page(study, end, differences, pictures, tables).encode()
+    files["index.html"] = render_page(study, end, differences, pictures, tables, records).encode()
     return files
 
 
@@ -80,15 +80,27 @@ def read_table(text: str) -> pd.DataFrame:
     )
 
 
-def all_tables(study: Study, end: Endpoint | None, differences: pd.DataFrame) -> list[Table]:
-    """In the order of the page."""
-    tables = [results.main_table(study, end), results.difference_table(end, differences)] if end else []
+def result_tables(study: Study, end: Endpoint | None, differences: pd.DataFrame) -> list[Table]:
+    """What was found, in the order of the page."""
+    learning = results.learning_table(study)
+    if end is None:
+        return [learning]
     return [
-        *tables,
-        results.counts_table(study),
-        results.cost_table(study),
-        results.exclusion_table(study),
-        results.deviation_table(study),
-        results.setting_table(study),
-        results.machine_table(study),
+        results.main_table(study, end),
+        results.difference_table(end, differences),
+        results.aggregate_table(study, end),
+        learning,
+        results.metric_table(study, end),
+    ]
+
+
+def record_tables(study: Study) -> list[Table]:
+    """What was run, in the order of the page."""
+    return [
+        record.counts_table(study),
+        record.exclusion_table(study),
+        record.cost_table(study),
+        record.deviation_table(study),
+        record.setting_table(study),
+        record.machine_table(study),
     ]

@@ -12,18 +12,22 @@ import pandas as pd
 
 from reports.verdict import points
 
-Format = Callable[[Any], str]
+Format = Callable[..., str]
 DASH = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
 class Column:
-    """``key`` in the frame, ``title`` for readers, and how a value is shown. Numbers are set flush right."""
+    """``key`` in the frame (or several, shown as one), ``title`` for readers, and how it is shown."""
 
-    key: str
+    key: str | tuple[str, ...]
     title: str
     show: Format = str
     number: bool = True
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (self.key,) if isinstance(self.key, str) else self.key
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Table:
 
     @property
     def cells(self) -> list[list[str]]:
-        shown = [[column.show(value) for value in self.frame[column.key]] for column in self.columns]
+        shown = [list(map(column.show, *(self.frame[key] for key in column.keys))) for column in self.columns]
         return [list(row) for row in zip(*shown, strict=True)] if shown else []
 
 
@@ -62,6 +66,11 @@ plain_points = _or_dash(points)
 whole = _or_dash(lambda value: f"{value:,.0f}")
 p_value = _or_dash(lambda value: "<0.001" if value < 0.001 else f"{value:.3f}")
 number = _or_dash(lambda value: f"{value:#.3g}".rstrip(".").replace("-", "\N{MINUS SIGN}"))
+
+
+def interval_of(show: Format) -> Format:
+    """Two values as `61.7 to 70.3`; a dash where there is no interval."""
+    return lambda low, high: f"{show(low)} to {show(high)}" if math.isfinite(low) and math.isfinite(high) else DASH
 
 
 def to_csv(table: Table) -> str:

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from krpo import __version__
 from krpo.rundir import dumps
 from reports.compare import Endpoint, comparisons, contrast, primary_comparisons, unpaired_seeds
+from reports.figures import DIAGNOSTICS
 from reports.formats import Table
 from reports.limits import not_tested
 from reports.names import estimator_name
@@ -40,7 +41,12 @@ class Picture:
 
 
 def render_page(
-    study: Study, end: Endpoint | None, differences: pd.DataFrame, pictures: Sequence[Picture], tables: Sequence[Table]
+    study: Study,
+    end: Endpoint | None,
+    differences: pd.DataFrame,
+    pictures: Sequence[Picture],
+    tables: Sequence[Table],
+    records: Sequence[Table],
 ) -> str:
     """The page as HTML. ``differences``: the table of `reports.figures.paired_difference`."""
     found = findings(study, end, differences)
@@ -61,8 +67,10 @@ def render_page(
         facts=facts(study, end),
         conditions=found.conditions,
         further=found.further,
-        figures=[_encoded(picture) for picture in pictures],
+        figures=[_encoded(picture) for picture in pictures if picture.name not in DIAGNOSTICS],
+        diagnostics=[_encoded(picture) for picture in pictures if picture.name in DIAGNOSTICS],
         tables=[table for table in tables if len(table.frame)],
+        records=[table for table in records if len(table.frame)],
         limits=not_tested(study, end),
         provenance=provenance(study),
         commands=commands(study),

@@ -13,7 +13,10 @@ import importlib
 from types import ModuleType
 
 NAMES = ("paired_difference", "final_accuracy", "learning_curves", "advantage_rms")
-"""In the order of the page."""
+"""What every report opens with, in the order of the page."""
+
+DIAGNOSTICS = ("noise_floor", "spread_over_steps", "stability", "advantage_diagnostics", "optimisation")
+"""Further figures, below the tables of results; each only where the data exist."""
 
 
 def load(name: str) -> ModuleType:

@@ -38,14 +38,20 @@ def curve_table(study: Study, metrics: Sequence[str]) -> pd.DataFrame:
 
 
 def draw_curves(
-    table: pd.DataFrame, columns: style.Columns, labels: Mapping[str, str], *, shares: bool, logarithmic: bool = False
+    table: pd.DataFrame,
+    columns: style.Columns,
+    labels: Mapping[str, str],
+    *,
+    shares: bool,
+    logarithmic: bool = False,
+    height: float = 1.55,
 ) -> Figure:
     """Panels: metrics down, conditions across (one column: all below each other)."""
     metrics, conditions = list(dict.fromkeys(table.metric)), list(dict.fromkeys(table.condition))
     looks = style.looks(table.estimator)
     across = 1 if columns == 1 else min(len(conditions), 4)
     blocks = math.ceil(len(conditions) / across)
-    figure, axes = style.panels(len(metrics) * blocks, across, columns, 1.55 if columns == 2 else 1.5, sharex=True)
+    figure, axes = style.panels(len(metrics) * blocks, across, columns, height, sharex=True)
     for i, metric in enumerate(metrics):
         used: list[Axes] = []
         for j, condition in enumerate(conditions):

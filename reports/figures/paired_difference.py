@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from reports.compare import POOLED, Endpoint, final_scores, paired_differences, pooled
 from reports.figures import style
 from reports.figures.curves import seeds_phrase
+from reports.figures.dots import MEAN, SEED
 from reports.names import estimator_name
 from reports.statistics import t_interval
 from reports.tables import Study
@@ -64,37 +65,16 @@ def _forest(ax: Axes, part: pd.DataFrame, conditions: list[str], looks: dict[str
     step = min(0.6, 0.85 / len(looks))
     for i, (arm, (colour, _, marker)) in enumerate(looks.items()):
         for row, condition in enumerate(conditions):
-            d_S = (
-                part[(part.condition == condition) & (part.estimator == arm)]
-                .sort_values("seed")
-                .difference.to_numpy(dtype=float)
-            )
+            of_arm = part[(part.condition == condition) & (part.estimator == arm)].sort_values("seed")
+            d_S = of_arm.difference.to_numpy(dtype=float)
             if not d_S.size:
                 continue
             y = row + (i - (len(looks) - 1) / 2) * step
-            ax.plot(
-                d_S,
-                np.full(d_S.size, y - 0.24 * step),
-                linestyle="",
-                marker=marker,
-                markersize=2.8,
-                markeredgewidth=0.6,
-                markerfacecolor="white",
-                markeredgecolor=colour,
-                alpha=0.9,
-            )
+            ax.plot(d_S, np.full(d_S.size, y - 0.24 * step), marker=marker, markeredgecolor=colour, **SEED)
             if d_S.size > 1:
-                mean = t_interval(d_S)
-                ax.errorbar(
-                    mean.estimate,
-                    y + 0.2 * step,
-                    xerr=[[mean.estimate - mean.low], [mean.high - mean.estimate]],
-                    color=colour,
-                    marker=marker,
-                    markersize=5,
-                    capsize=2.5,
-                    linewidth=1.3,
-                )
+                mean, low, high = t_interval(d_S)[:3]
+                below = y + 0.2 * step
+                ax.errorbar(mean, below, xerr=[[mean - low], [high - mean]], color=colour, marker=marker, **MEAN)
     ax.axvline(0, color=style.INK, linewidth=0.8)
     shown = ["mean" if condition == POOLED else condition for condition in conditions]
     ax.set_yticks(range(len(conditions)), shown)

@@ -142,6 +142,13 @@ def points_axis(axis: Any) -> None:
     )
 
 
+def plain_points_axis(axis: Any) -> None:
+    """A share shown in percentage points, without a sign in front."""
+    axis.set_major_formatter(
+        mpl.ticker.FuncFormatter(lambda value, _: f"{100 * value:.4g}".replace("-", "\N{MINUS SIGN}"))
+    )
+
+
 def save(figure: Figure) -> dict[str, bytes]:
     """The figure as PDF, SVG and PNG. Equal figures give equal bytes: no dates, no random identifiers, no version."""
     metadata: dict[str, dict[str, Any]] = {

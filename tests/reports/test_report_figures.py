@@ -14,13 +14,15 @@ from reports.compare import endpoint
 from reports.figures import curves, style
 from reports.tables import Study, read_study
 
+ALL = (*figures.NAMES, *figures.DIAGNOSTICS)
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return read_study([write_grid(tmp_path_factory.mktemp("figures") / "grid", steps=8, seeds=range(3))])
 
 
-@pytest.mark.parametrize("name", figures.NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_the_same_table_gives_the_same_bytes(name: str, study: Study) -> None:
     table = figures.load(name).table(study, endpoint(study))
     text = table.to_csv(index=False)
@@ -32,20 +34,42 @@ def test_the_same_table_gives_the_same_bytes(name: str, study: Study) -> None:
     assert height < 96 * 9  # fits a page
 
 
-@pytest.mark.parametrize("name", figures.NAMES)
-def test_captions_say_n_and_method_and_alternative_texts_have_the_numbers(name: str, study: Study) -> None:
+@pytest.mark.parametrize("name", ALL)
+def test_captions_and_alternative_texts(name: str, study: Study) -> None:
     module = figures.load(name)
     table = module.table(study, endpoint(study))
-    assert "3 seeds" in module.caption(table)
-    assert "95% Student t" in module.caption(table)
+    caption = module.caption(table)
+    assert "seed" in caption
+    if name not in ("noise_floor", "spread_over_steps"):  # these show single runs and no interval
+        assert "3 seeds" in caption
+        assert "95% Student t" in caption
     assert "KRPO" in module.alt(table)
     assert any(character.isdigit() for character in module.alt(table))
 
 
-@pytest.mark.parametrize("name", figures.NAMES)
+def test_the_noise_floor_holds_every_pair_of_the_baselines_seeds_both_ways(study: Study) -> None:
+    table = figures.load("noise_floor").table(study, endpoint(study))
+    floor = table[(table.kind == "A/A") & (table.condition == "clean")].difference
+    assert len(floor) == 3 * 2
+    assert floor.sum() == pytest.approx(0)
+    scores = study.scores.query("metric == 'accuracy' and level == 'all' and noise == 'none' and estimator == 'grpo'")
+    assert floor.max() == pytest.approx(scores.value.max() - scores.value.min())
+
+
+def test_the_spread_is_the_standard_deviation_over_seeds(study: Study) -> None:
+    table = figures.load("spread_over_steps").table(study, endpoint(study))
+    at = study.steps.query("estimator == 'krpo' and noise == 'none' and step == 4").accuracy
+    row = table.query("estimator == 'krpo' and condition == 'clean' and step == 4").iloc[0]
+    assert row.value == pytest.approx(at.std())
+    assert row.seeds == 3
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_one_seed_and_one_arm_can_be_drawn(name: str, tmp_path: Path) -> None:
     small = read_study([write_grid(tmp_path / "g", steps=3, seeds=[0], estimators=["grpo", "krpo"], noises=["none"])])
-    assert draw(name, figures.load(name).table(small, endpoint(small)).to_csv(index=False), 1)
+    table = figures.load(name).table(small, endpoint(small))
+    assert table.empty == (name == "spread_over_steps")  # one seed has no spread
+    assert table.empty or draw(name, table.to_csv(index=False), 1)
 
 
 def test_a_difference_drawn_by_hand(study: Study) -> None:

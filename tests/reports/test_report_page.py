@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,16 +20,20 @@ from reports import figures
 from reports.cli import main
 from reports.report import render_report
 
+FIGURES = (*figures.NAMES, *figures.DIAGNOSTICS)
+
 
 @pytest.fixture
 def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests that render often and look at no figure."""
     monkeypatch.setattr(figures, "NAMES", ("final_accuracy",))
+    monkeypatch.setattr(figures, "DIAGNOSTICS", ())
 
 
 @pytest.fixture
 def one_curve(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "NAMES", ("learning_curves",))
+    monkeypatch.setattr(figures, "DIAGNOSTICS", ())
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,7 @@ def test_the_page_is_self_contained(page: Path) -> None:
     assert "script" not in outline.tags
     for address in outline.addresses:
         assert address.startswith("data:") or (page.parent / address).is_file(), address[:80]
-    assert len(outline.images) == 4
+    assert len(outline.images) == len(FIGURES)
     for image in outline.images:
         assert len(image["alt"] or "") > 40
         assert int(image["width"] or 0) > int(image["height"] or 0) > 100
@@ -88,9 +91,10 @@ def test_the_page_says_what_was_found_and_what_was_not_tested(page: Path) -> Non
 
 def test_the_files_beside_the_page(page: Path) -> None:
     names = {str(p.relative_to(page.parent)) for p in page.parent.rglob("*") if p.is_file()}
-    for table in ("accuracy", "differences", "runs", "cost", "configuration", "environment", "deviations"):
+    found = ("accuracy", "differences", "aggregates", "learning", "metrics")
+    for table in (*found, "runs", "cost", "configuration", "environment", "deviations"):
         assert {f"tables/{table}.{kind}" for kind in ("csv", "tex", "md")} <= names
-    for figure in ("learning_curves", "final_accuracy", "paired_difference", "advantage_rms"):
+    for figure in FIGURES:
         assert {f"figures/{figure}.{kind}" for kind in ("csv", "pdf", "png", "svg")} <= names
     tex = (page.parent / "tables/differences.tex").read_text()
     assert tex.count(r"\toprule") == tex.count(r"\bottomrule") == 1
@@ -226,15 +230,16 @@ def python(code: str) -> str:
 
 def test_help_and_an_unchanged_report_load_nothing_heavy_and_are_quick(grid: Path, page: Path) -> None:
     heavy = "{'torch', 'matplotlib', 'pandas', 'vllm', 'lm_eval', 'ray'} & set(sys.modules)"
-    before = time.perf_counter()
-    said = python(f"import sys; from reports.cli import main; main([{str(grid)!r}]); print({heavy})")
-    assert said.splitlines() == [str(page), "set()"]
-    assert time.perf_counter() - before < 3
+    call = f"from reports.cli import main; main([{str(grid)!r}])"
+    code = f"import sys, time; {call}; print({heavy}); print(time.process_time())"
+    path, loaded, seconds = python(code).splitlines()
+    assert (path, loaded) == (str(page), "set()")
+    assert float(seconds) < 1.5  # processor time, whatever else the machine does
 
 
 def test_rendering_never_loads_torch(tmp_path: Path) -> None:
     grid = write_grid(tmp_path / "grid", steps=2, seeds=[0, 1], noises=["none"])
-    few = "from reports import figures; figures.NAMES = ('final_accuracy',)"
+    few = "from reports import figures; figures.NAMES, figures.DIAGNOSTICS = ('final_accuracy',), ()"
     said = python(f"import sys, reports; {few}; reports.render({str(grid)!r}); print('torch' in sys.modules)")
     assert said.strip() == "False"
 
@@ -260,7 +265,7 @@ def test_in_a_real_browser(width: int, page: Path, tmp_path: Path) -> None:
         [*command, "--dump-dom", probe.as_uri()], capture_output=True, text=True, timeout=90, check=True
     )
     found = json.loads(re.search(r"<title>(.*?)</title>", done.stdout)[1].replace("&quot;", '"'))
-    assert len(found["sizes"]) == 4
+    assert len(found["sizes"]) == len(FIGURES)
     for natural, shown, high, described in found["sizes"]:
         assert natural > 0
         assert shown > min(width, 900) * 0.8

@@ -1,0 +1,89 @@
+"""A dot per seed with the mean and its 95% Student t interval beside it: arms side by side within each condition."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from reports.figures import style
+from reports.names import estimator_name
+from reports.statistics import t_interval
+
+SEED: dict[str, Any] = {
+    "linestyle": "",
+    "markersize": 2.8,
+    "markeredgewidth": 0.6,
+    "markerfacecolor": "white",
+    "alpha": 0.9,
+}
+MEAN: dict[str, Any] = {"markersize": 5, "capsize": 2.5, "linewidth": 1.3}
+
+
+def draw_dots(
+    table: pd.DataFrame,
+    columns: style.Columns,
+    panel: str,
+    titles: Mapping[str, str],
+    ylabel: str,
+    axis: Callable[[Any], None] | None,
+    *,
+    share_y: bool,
+) -> Figure:
+    """One panel for each value of the column ``panel``; a column `base`, where there is one, gives a reference line."""
+    names, conditions = list(dict.fromkeys(table[panel])), list(dict.fromkeys(table.condition))
+    looks = style.looks(table.estimator)
+    across = 1 if columns == 1 or len(conditions) > 5 else min(len(names), 4 if len(conditions) <= 2 else 2)
+    down = math.ceil(len(names) / across)
+    figure, axes = style.panels(down, across, columns, 1.9 if columns == 2 else 1.6, sharey=share_y)
+    flat = [ax for row in axes for ax in row]
+    for ax, name in zip(flat, names, strict=False):
+        _panel(ax, table[table[panel] == name], conditions, looks)
+        ax.set_title(titles.get(name, name))
+        if axis is not None:
+            axis(ax.yaxis)
+    for ax in flat[len(names) :]:
+        ax.set_visible(False)
+    for row in axes:
+        row[0].set_ylabel(ylabel)
+    handles = [style.line_handle((look[0], "", look[2]), marker=True) for look in looks.values()]
+    labels = [estimator_name(arm) for arm in looks]
+    if "base" in table and table.base.notna().any():
+        handles.append(style.line_handle((style.FAINT, (0, (4, 3)), "")))
+        labels.append("untrained policy")
+    style.legend(figure, handles, labels, columns)
+    return figure
+
+
+def _panel(ax: Axes, part: pd.DataFrame, conditions: list[str], looks: dict[str, style.Look]) -> None:
+    step = min(0.3, 0.8 / len(looks))
+    for i, (arm, (colour, _, marker)) in enumerate(looks.items()):
+        for x, condition in enumerate(conditions):
+            of_arm = part[(part.condition == condition) & (part.estimator == arm)].sort_values("seed")
+            y_S = of_arm.value.to_numpy(dtype=float)
+            if not y_S.size:
+                continue
+            centre = x + (i - (len(looks) - 1) / 2) * step
+            ax.plot(centre + _aside(y_S.size, step), y_S, marker=marker, markeredgecolor=colour, **SEED)
+            if y_S.size > 1:
+                mean, low, high = t_interval(y_S)[:3]
+                ax.errorbar(
+                    centre + 0.17 * step, mean, [[mean - low], [high - mean]], color=colour, marker=marker, **MEAN
+                )
+    if "base" in part and not (base := part.base.dropna()).empty:
+        ax.axhline(float(base.iloc[0]), color=style.FAINT, linestyle=(0, (4, 3)), linewidth=1)
+    ax.set_xticks(range(len(conditions)), conditions)
+    if sum(map(len, conditions)) > 45:
+        ax.tick_params(axis="x", rotation=20)
+    ax.set_xlim(-0.5, len(conditions) - 0.5)
+    ax.grid(visible=False, axis="x")
+
+
+def _aside(n: int, step: float) -> np.ndarray:
+    """Where the seeds of an arm stand: a narrow column left of the mean, so that neither hides the other."""
+    return -0.2 * step + (np.linspace(-0.12, 0.12, n) * step if n > 1 else np.zeros(1))

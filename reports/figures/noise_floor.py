@@ -1,0 +1,92 @@
+"""The A/A noise floor: how far two runs of the same arm are apart, beside what the arms differ by (F17)."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from reports.compare import Endpoint, final_scores, paired_differences
+from reports.figures import style
+from reports.figures.dots import SEED
+from reports.names import estimator_name
+from reports.tables import Study
+from reports.verdict import points
+
+NAME = "noise_floor"
+TITLE = "Noise floor"
+
+
+def table(study: Study, end: Endpoint | None) -> pd.DataFrame:
+    """Columns kind (`A/A` or an arm), against, condition, difference: all pairs of the baseline's own seeds, both ways,
+    and each arm's differences paired by seed."""
+    columns = ["kind", "against", "condition", "difference"]
+    if end is None:
+        return pd.DataFrame(columns=columns)
+    scores = final_scores(study, end.task, end.metric)
+    scores = scores[scores.level == end.level]
+    rows = []
+    for condition, group in scores[scores.estimator == end.baseline].groupby("condition", sort=False):
+        rows += [
+            {"kind": "A/A", "condition": condition, "difference": a - b}
+            for a, b in itertools.permutations(group.sort_values("seed").value, 2)
+        ]
+    pairs = paired_differences(scores, end.baseline)
+    rows += pairs.rename(columns={"estimator": "kind"})[["kind", "condition", "difference"]].to_dict("records")
+    frame = pd.DataFrame(rows).assign(against=end.baseline) if rows else pd.DataFrame(columns=columns)
+    return frame[columns]
+
+
+def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
+    conditions, kinds = list(dict.fromkeys(table.condition)), list(dict.fromkeys(table.kind))
+    looks = style.looks([str(table.against.iloc[0]), *(kind for kind in kinds if kind != "A/A")])
+    across = min(len(conditions), 4) if columns == 2 else 1
+    height = 0.35 * len(kinds) + 0.4
+    figure, axes = style.panels(-(-len(conditions) // across), across, columns, height, sharex=True, sharey=True)
+    flat = [ax for row in axes for ax in row]
+    for ax, condition in zip(flat, conditions, strict=False):
+        for y, kind in enumerate(kinds):
+            d = table[(table.condition == condition) & (table.kind == kind)].difference.to_numpy(dtype=float)
+            colour, _, marker = looks[str(table.against.iloc[0]) if kind == "A/A" else kind]
+            ax.plot(d, np.full(d.size, y), marker=marker, markeredgecolor=colour, **SEED)
+            if d.size:
+                ax.plot([d.mean()] * 2, [y - 0.28, y + 0.28], color=colour, linewidth=2)
+        ax.axvline(0, color=style.INK, linewidth=0.8)
+        ax.set_title(condition)
+        ax.set_yticks(range(len(kinds)), [_kind(kind, table) for kind in kinds])
+        ax.set_ylim(len(kinds) - 0.5, -0.5)
+        ax.grid(visible=False, axis="y")
+        style.points_axis(ax.xaxis)
+        ax.locator_params(axis="x", nbins=5)
+    for ax in flat[len(conditions) :]:
+        ax.set_visible(False)
+    figure.supxlabel("difference of two runs, percentage points", fontsize=8, color=style.INK)
+    return figure
+
+
+def _kind(kind: str, table: pd.DataFrame) -> str:
+    base = estimator_name(str(table.against.iloc[0]))
+    return f"{base} \N{MINUS SIGN} {base}" if kind == "A/A" else f"{estimator_name(kind)} \N{MINUS SIGN} {base}"
+
+
+def caption(table: pd.DataFrame) -> str:
+    base = estimator_name(str(table.against.iloc[0]))
+    return (
+        f"Top row: every difference between two runs of {base} that differ in nothing but the seed. Below: differences "
+        "of the arms on the same seed. Bars: means. An arm's mean well inside the spread of the top row is no larger "
+        "than what a change of seed does to a single run."
+    )
+
+
+def alt(table: pd.DataFrame) -> str:
+    told = []
+    for (condition, kind), group in table.groupby(["condition", "kind"], sort=False):
+        d = group.difference
+        if kind == "A/A":
+            apart = points(d.abs().mean())
+            told.append(f"{condition}: two seeds of the baseline are {apart} points apart on average")
+        else:
+            told.append(f"{condition}: {estimator_name(str(kind))} differs by {points(d.mean(), sign=True)} points")
+    return "Dot plot of differences between runs. " + "; ".join(told) + "."

@@ -1,0 +1,60 @@
+"""How far apart the seeds of an arm are while they learn: standard deviation over seeds, step by step (F4)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from reports.compare import Endpoint
+from reports.figures import curves, style
+from reports.names import estimator_name
+from reports.statistics import spread_over_steps
+from reports.tables import Study
+from reports.verdict import points
+
+NAME = "spread_over_steps"
+TITLE = "Spread over seeds"
+
+
+def table(study: Study, end: Endpoint | None) -> pd.DataFrame:
+    """Columns metric (`sd`), condition, estimator, seed (empty), step, value, iqr, seeds, bin."""
+    long = curves.curve_table(study, ["accuracy" if "accuracy" in study.steps else "reward"])
+    rows = []
+    for (condition, estimator), group in long.groupby(["condition", "estimator"], sort=False):
+        wide = group.pivot_table(index="seed", columns="step", values="value")
+        spread = spread_over_steps(wide.to_numpy(dtype=float))
+        rows.append(
+            pd.DataFrame(
+                {
+                    "metric": "sd", "condition": condition, "estimator": estimator, "seed": 0,
+                    "step": wide.columns.to_numpy(dtype=float), "value": spread.sd_T, "iqr": spread.iqr_T,
+                    "seeds": spread.n_T, "bin": int(group.bin.iloc[0]),
+                }
+            )
+        )  # fmt: skip
+    frame = pd.concat(rows, ignore_index=True) if rows else long
+    return frame[np.isfinite(frame.value)].reset_index(drop=True)
+
+
+def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
+    figure = curves.draw_curves(table, columns, {"sd": "SD over seeds, points"}, shares=False)
+    for ax in figure.axes:
+        ax.set_ylim(bottom=0)
+        style.plain_points_axis(ax.yaxis)
+    return figure
+
+
+def caption(table: pd.DataFrame) -> str:
+    low, high = int(table.seeds.min()), int(table.seeds.max())
+    seeds = f"{high} seeds" if low == high else f"{low} to {high} seeds"
+    return (
+        f"Standard deviation of training accuracy over {seeds}, percentage points; averages over bins of "
+        f"{int(table.bin.iloc[0])} steps. No interval: a deviation from so few seeds is uncertain by a third or more."
+    )
+
+
+def alt(table: pd.DataFrame) -> str:
+    means = table.groupby(["condition", "estimator"], sort=False).value.mean().reset_index()
+    told = [f"{estimator_name(r.estimator)}, {r.condition}: {points(r.value)} points" for r in means.itertuples()]
+    return "Line chart of the standard deviation over seeds. Mean over steps: " + "; ".join(told) + "."
