@@ -64,8 +64,9 @@ def difference_table(end: Endpoint, differences: pd.DataFrame) -> Table:
     ]
     note = (
         f"Arm minus {estimator_name(end.baseline)} on the same seeds, percentage points. Interval: Student t, each row "
-        "by itself. Holm: corrected over the arms and conditions of one level. Effect size: mean over standard deviation "
-        "of the differences. Detectable: the true difference that this many seeds with this spread find with 80% power."
+        "by itself. Holm: corrected over the arms and conditions of one level. Effect size: mean over standard "
+        "deviation of the differences. Detectable: the true difference that this many seeds with this spread find with "
+        "80% power."
     )
     return Table("differences", "Differences, paired by seed", comparisons(differences), columns, note)
 
