@@ -39,7 +39,11 @@ class WordProblems(Task):
     def as_row(self, split: str, index: int, raw: dict[str, Any]) -> Row: ...
 
     def split(self, split: str) -> tuple[Row, ...]:
-        return _split(self, split)
+        if self.data_dir is None:
+            return _rows(self, split, None, None)
+        file = find_file(Path(self.data_dir), self.files[split], f"task {self.name}")
+        status = file.stat()
+        return _rows(self, split, file, (status.st_size, status.st_mtime_ns))
 
     def train_rows(self, seed: int, n: int) -> list[Row]:
         pool = self.split("train")
@@ -74,13 +78,9 @@ class WordProblems(Task):
 
 
 @lru_cache(maxsize=8)
-def _split(task: WordProblems, split: str) -> tuple[Row, ...]:
-    if task.data_dir is not None:
-        raw: Sequence[dict[str, Any]] = read_rows(
-            find_file(Path(task.data_dir), task.files[split], f"task {task.name}"), task.columns
-        )
-    else:
-        raw = task.from_hub(split)
+def _rows(task: WordProblems, split: str, file: Path | None, stamp: tuple[int, int] | None) -> tuple[Row, ...]:
+    """A split's rows; remembered while its local file stays the same (``stamp``: size, time of modification)."""
+    raw = task.from_hub(split) if file is None else read_rows(file, task.columns)
     return tuple(task.as_row(split, i, row) for i, row in enumerate(raw))
 
 
