@@ -14,7 +14,7 @@ import torch
 
 from krpo.advantages import available_estimators, make_estimator
 from krpo.advantages.base import EXTRAS
-from krpo.advantages.registry import ESTIMATORS
+from krpo.advantages.registry import BASELINES, ESTIMATORS, SCALES
 from krpo.errors import BadInput
 
 NAMES = available_estimators()
@@ -231,3 +231,32 @@ def test_a_group_size_of_two_tells_a_right_answer_from_a_wrong_one(name: str) ->
     extras["lengths_PG"] = torch.full((6, 2), 20)
     got_PG = run(name, rewards_PG, extras)
     assert got_PG[rewards_PG == 1].mean() > got_PG[rewards_PG == 0].mean()
+
+
+@pytest.mark.parametrize("baseline", BASELINES.names())
+def test_every_baseline_goes_with_every_scale(baseline: str) -> None:
+    rewards_PG, mask_PG = binary(), graded(seed=5) < 0.8
+    extras = extras_for(rewards_PG)
+    for scale in SCALES.names():
+        estimator = make_estimator("composed", baseline=baseline, scale=scale)
+        got_PG = estimator(rewards_PG, mask_PG=mask_PG, **extras)
+        assert got_PG.shape == rewards_PG.shape
+        assert got_PG.isfinite().all(), scale
+        assert (got_PG[~mask_PG] == 0).all(), scale
+        resumed = make_estimator("composed", baseline=baseline, scale=scale)
+        resumed.load_state_dict(json.loads(json.dumps(estimator.state_dict())))
+        later = {**extras, "step": 2}
+        assert torch.equal(resumed(rewards_PG, **later), estimator(rewards_PG, **later)), scale
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", NAMES)
+def test_gives_on_a_gpu_what_it_gives_on_a_cpu(name: str) -> None:
+    rewards_PG, mask_PG = binary(), graded(seed=5) < 0.8
+    extras = extras_for(rewards_PG)
+    for mask in (None, mask_PG):
+        there = {k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in extras.items()}
+        got_PG = run(name, rewards_PG.cuda(), there, mask_PG=None if mask is None else mask.cuda())
+        assert got_PG.is_cuda
+        assert close(got_PG.cpu(), run(name, rewards_PG, extras, mask_PG=mask), 1e-9)
