@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from krpo.errors import BadInput
+from krpo.prompts import rendered
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,16 @@ class Checkpoint:
     path: str  # what Transformers and vLLM load
     weights: str  # hash of weights, configuration and tokenizer
 
+    def training_prompt(self, question: str) -> str:
+        """The question as the trainer puts it to this model, to the letter."""
+        return rendered(question, self._tokenizer(), instruct=True)
+
+    def _tokenizer(self) -> Any:
+        return _tokenizer_of(self.path)
+
     def chat_template(self) -> Callable[..., str]:
         """Messages -> prompt text. Raises `BadInput` where the tokenizer has no chat template."""
-        from transformers import AutoTokenizer
-
-        tokenizer: Any = AutoTokenizer.from_pretrained(self.path)
+        tokenizer = self._tokenizer()
         if not tokenizer.chat_template:
             raise BadInput(f"{self.name}: its tokenizer has no chat template; leave out --chat-template")
 
@@ -47,3 +54,10 @@ def find_checkpoint(name: str | Path) -> Checkpoint:
 
     path = policy_path(str(name))
     return Checkpoint(str(name), str(path), weights_hash(str(name)))
+
+
+@lru_cache(maxsize=2)
+def _tokenizer_of(path: str) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(path)

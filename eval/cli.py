@@ -21,7 +21,8 @@ examples:
   krpo-eval compare runs/quick/3f2a runs/quick/9c01
       the paired difference of two finished evaluations
 
-tasks: sums, arithmetic, gsm8k, and every lm-eval task by its name
+tasks: sums, arithmetic; gsm8k, math500, svamp in lm-eval's form; gsm8k_think, math500_think in the trainer's prompt;
+and every lm-eval task by its name
 A finished evaluation is not run again; an interrupted one goes on where it stopped.
 """
 

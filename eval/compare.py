@@ -39,7 +39,7 @@ def compare(a: Path, b: Path, tasks: Sequence[str] | None = None) -> list[dict[s
 def _compare_task(task: str, a: tuple[Path, dict[str, Any]], b: tuple[Path, dict[str, Any]]) -> list[dict[str, Any]]:
     (a_file, a_summary), (b_file, b_summary) = a, b
     a_scores, b_scores = _scores(a_file), _scores(b_file)
-    if a_summary["data"] != b_summary["data"] or list(a_scores) != list(b_scores):
+    if list(a_scores) != list(b_scores):
         raise BadInput(
             f"{task}: {a_file} and {b_file} did not answer the same questions; evaluate both with one --limit"
         )
@@ -60,11 +60,11 @@ def _compare_task(task: str, a: tuple[Path, dict[str, Any]], b: tuple[Path, dict
     return entries
 
 
-def _scores(file: Path) -> dict[str, dict[str, float]]:
-    """Question -> metric -> mean over its samples."""
-    rows: dict[str, list[dict[str, float]]] = {}
+def _scores(file: Path) -> dict[tuple[str, str], dict[str, float]]:
+    """Question and gold answer -> metric -> mean over its samples."""
+    rows: dict[tuple[str, str], list[dict[str, float]]] = {}
     for row in read_jsonl(file):
-        rows.setdefault(row["question_id"], []).append(row["verdicts"])
+        rows.setdefault((row["question_id"], row["gold"]), []).append(row["verdicts"])
     return {q: {m: sum(v[m] for v in given) / len(given) for m in given[0]} for q, given in rows.items()}
 
 

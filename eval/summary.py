@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,8 @@ def summarize(
         if split := split_variance(per_question(rows, primary)):
             summary["stderr_parts"] = {"questions": split.questions, "sampling": split.sampling}
     summary["counts"] = counts(rows)
+    if len(exact := [m for m in means if set(per_question(rows, m).flat) <= {0.0, 1.0} and m != "formatted"]) > 1:
+        summary["disagreement"] = disagreement(rows, exact)
     return summary
 
 
@@ -114,9 +117,16 @@ def counts(rows: Sequence[Row]) -> dict[str, Any]:
         "answers": len(rows),
         "answers_cut": sum(row["finish"] == "length" for row in generated),
         "not_extracted": sum(row["extracted"] is None for row in generated),
+        "timed_out": sum(row["timed_out"] for row in rows),
         "prompts_cut": len({row["question_id"] for row in generated if row["prompt_cut"]}),
         "mean_tokens": float(np.mean([row["tokens"] for row in generated])) if generated else None,
     }
+
+
+def disagreement(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, float]:
+    """The share of answers on which two ways of scoring differ, for each pair."""
+    verdicts = {m: per_question(rows, m) for m in metrics}
+    return {f"{a} / {b}": float((verdicts[a] != verdicts[b]).mean()) for a, b in combinations(metrics, 2)}
 
 
 def _natural(rows: Sequence[Row]) -> Callable[[str], tuple[int, Any]]:

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
@@ -15,9 +16,11 @@ from typing import Any
 
 from eval.spec import EvalSpec
 from eval.tasks.local import LOCAL, fingerprint_of, read_splits
+from eval.tasks.own import compared
 from krpo.errors import BadInput, KrpoError, nearest
 
-OWN = ("sums", "arithmetic")
+OWN = ("sums", "arithmetic", "gsm8k_think", "math500_think", "math500", "svamp")
+COMPARED = ("gsm8k",)  # lm-eval's own tasks whose answers are compared by math-verify besides
 FEWSHOT_SEED = 1234  # lm-eval's default, so that few-shot prompts are those of its command line
 PRIMARY = ("accuracy", "flexible-extract", "math_verify", "acc_norm", "acc", "exact_match")
 
@@ -31,12 +34,9 @@ class Question:
     id: str
     level: str | None
     gold: str
+    prompt: str
     doc: Mapping[str, Any]
     requests: tuple[Any, ...]  # lm-eval Instances: one for an answer to generate, several for log-likelihoods
-
-    @property
-    def prompt(self) -> str:
-        return str(self.requests[0].args[0])
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Scored:
 
     verdicts: dict[str, Score]
     extracted: str | None
+    timed_out: bool = False  # the comparison took too long and was given up
 
 
 class EvalTask:
@@ -53,6 +54,7 @@ class EvalTask:
     def __init__(self, task: Any, limit: int | None, chat: Callable[..., str] | None = None) -> None:
         self.name: str = str(task.config.task)
         self.generates: bool = task.OUTPUT_TYPE == "generate_until"
+        self.instruct: bool = bool((task.get_config("metadata") or {}).get("instruct"))  # asked in the trainer's prompt
         self._task = task
         if task.get_config("num_fewshot") is None:
             task.set_config("num_fewshot", 0)
@@ -71,8 +73,17 @@ class EvalTask:
         self.config = _plain_config(task)
         self.fingerprint = self._fingerprint()
 
+    def asked_by(self, ask: Callable[[str], str]) -> EvalTask:
+        """The same task with every prompt put as ``ask`` puts it."""
+        other = copy(self)
+        other.questions = [replace(q, prompt=ask(q.prompt)) for q in self.questions]
+        prompts = [q.prompt for q in other.questions]
+        other.fingerprint = hashlib.sha256(json.dumps([self.fingerprint, prompts]).encode()).hexdigest()
+        return other
+
     def metric_names(self) -> list[str]:
-        return list(dict.fromkeys(self.metric_name(m, f) for f in self.filters for m in self.aggregations))
+        names = [self.metric_name(m, f) for f in self.filters for m in self.aggregations]
+        return list(dict.fromkeys(names + ["math-verify"] * (self.name in COMPARED)))
 
     def metric_name(self, metric: str, filter_name: str) -> str:
         """lm-eval's pair of metric and filter as one name: by the filter where there is one metric, and vice versa."""
@@ -93,11 +104,19 @@ class EvalTask:
         with quiet():
             for ensemble in self._task._filters:
                 ensemble.apply([request for group in groups for request in group])
-            return [self._verdict(q, group) for q, group in zip(questions, groups, strict=True)]
+            scored = [self._verdict(q, group) for q, group in zip(questions, groups, strict=True)]
+        if self.name not in COMPARED:
+            return scored
+        matches = compared([given[0] for given in responses], [q.gold for q in questions])
+        return [
+            replace(s, verdicts={**s.verdicts, "math-verify": float(m.correct)}, timed_out=m.timed_out)
+            for s, m in zip(scored, matches, strict=True)
+        ]
 
     def _verdict(self, question: Question, group: list[Any]) -> Scored:
         verdicts: dict[str, Score] = {}
         extracted: str | None = None
+        timed_out = False
         for name in self.filters:
             kept = [request.filtered_resps[name] for request in group]
             for metric, value in self._task.process_results(question.doc, kept).items():
@@ -105,7 +124,8 @@ class EvalTask:
                 verdicts[label] = tuple(value) if isinstance(value, (tuple, list)) else float(value)
                 if label == self.primary and self.generates:
                     extracted = _extracted(kept[0])
-        return Scored(verdicts, extracted)
+                    timed_out = bool(getattr(kept[0], "timed_out", False))
+        return Scored(verdicts, extracted, timed_out)
 
     def _build(self, limit: int | None, chat: Callable[..., str] | None) -> list[Question]:
         with quiet():
@@ -127,7 +147,8 @@ class EvalTask:
         level = doc.get("level")
         gold = str(self._task.doc_to_target(doc)).rsplit("####", 1)[-1].strip()
         name = next((str(doc[key]) for key in ("id", "unique_id", "ID") if key in doc), str(index))
-        return Question(name, None if level is None else str(level), gold, doc, tuple(requests))
+        prompt = str(requests[0].args[0])
+        return Question(name, None if level is None else str(level), gold, prompt, doc, tuple(requests))
 
     def _fingerprint(self) -> str:
         """A hash of what is asked and what counts as right: prompts (few-shot examples and all) and gold answers."""
@@ -168,7 +189,12 @@ def _lm_eval_tasks(name: str, folder: Path | None) -> list[Any]:
 
     few = TaskManager(include_defaults=False)  # a full scan of lm-eval's folder takes seconds: only where needed
     if name in OWN:
-        return list(few.load([load_yaml(Path(__file__).parent / f"{name}.yaml")])["tasks"].values())
+        config = load_yaml(Path(__file__).parent / f"{name}.yaml")
+        if folder is not None:
+            config["dataset_kwargs"] = {"data_dir": str(folder)}
+        if name == "math500":
+            config["fewshot_config"] = {"sampler": "first_n", "samples": _minerva_examples()}
+        return list(few.load([config])["tasks"].values())
     if folder is not None:
         config = {**load_yaml(_stock_yaml(name)), "custom_dataset": partial(_dataset, name, folder)}
         return list(few.load([config])["tasks"].values())
@@ -195,6 +221,18 @@ def _stock_yaml(name: str) -> Path:
     import lm_eval.tasks
 
     return Path(lm_eval.tasks.__file__).parent / name / f"{name}.yaml"
+
+
+def _minerva_examples() -> list[dict[str, str]]:
+    """The four worked examples of lm-eval's minerva tasks, whose module refuses to load beside a newer antlr4."""
+    import ast
+
+    module = ast.parse((_stock_yaml("minerva_math").parent / "utils.py").read_text(encoding="utf-8"))
+    function = next(n for n in module.body if isinstance(n, ast.FunctionDef) and n.name == "list_fewshot_samples")
+    (answer,) = (n for n in function.body if isinstance(n, ast.Return))
+    assert answer.value is not None
+    examples: list[dict[str, str]] = ast.literal_eval(answer.value)
+    return [{"prompt": e["problem"], "answer": e["solution"]} for e in examples]
 
 
 def _dataset(task: str, folder: Path, **_: Any) -> dict[str, Any]:

@@ -19,8 +19,13 @@ class LocalData:
     columns: Mapping[str, type]
 
 
+_MATH = LocalData({"test": "math500_test.jsonl"}, {"problem": str, "solution": str, "answer": str})
 LOCAL: dict[str, LocalData] = {
     "gsm8k": LocalData({"test": "gsm8k_test.jsonl", "train": "gsm8k_train.jsonl"}, {"question": str, "answer": str}),
+    "gsm8k_think": LocalData({"test": "gsm8k_test.jsonl"}, {"question": str, "answer": str}),
+    "math500": _MATH,
+    "math500_think": _MATH,
+    "svamp": LocalData({"test": "svamp.jsonl"}, {"Body": str, "Question": str, "Answer": float, "Type": str}),
 }
 
 
@@ -38,3 +43,21 @@ def fingerprint_of(folder: Path, task: str) -> str:
     for name in LOCAL[task].files.values():
         digest.update(find_file(folder, name, f"task {task}").read_bytes())
     return digest.hexdigest()
+
+
+def svamp(data_dir: str | None = None, **_: Any) -> dict[str, Any]:
+    """SVAMP's questions for lm-eval, from the local file or the hub."""
+    from datasets import Dataset, load_dataset
+
+    raw = read_splits("svamp", Path(data_dir))["test"] if data_dir else load_dataset("ChilleD/SVAMP", split="test")
+    docs = [
+        {
+            "task": "gsm8k",  # whose verifier compares numbers
+            "id": row["ID"],
+            "prompt": f"{row['Body'].rstrip('. ')}. {row['Question']}",
+            "answer": f"{float(row['Answer']):g}",
+            "level": row["Type"],
+        }
+        for row in raw
+    ]
+    return {"test": Dataset.from_list(docs)}

@@ -6,16 +6,16 @@ from krpo.errors import BadInput
 from krpo.rundir import write_json, write_jsonl
 
 
-def finished(folder, verdicts_QK, *, task="sums", data="d"):
+def finished(folder, verdicts_QK, *, task="sums", gold="1"):
     """An evaluation with these verdicts, in the stored form."""
     rows = [
-        {"question_id": str(q), "sample": k, "verdicts": {"accuracy": v}}
+        {"question_id": str(q), "gold": gold, "sample": k, "verdicts": {"accuracy": v}}
         for q, verdicts_K in enumerate(verdicts_QK)
         for k, v in enumerate(verdicts_K)
     ]
     value = sum(row["verdicts"]["accuracy"] for row in rows) / len(rows)
     scores = {"accuracy": {"value": value}}
-    summary = {"task": task, "primary": "accuracy", "samples": len(verdicts_QK[0]), "data": data, "scores": scores}
+    summary = {"task": task, "primary": "accuracy", "samples": len(verdicts_QK[0]), "scores": scores}
     write_jsonl(folder / "eval" / f"{task}.jsonl", rows)
     write_json(folder / "eval" / f"{task}.json", summary)
     return folder
@@ -58,7 +58,7 @@ def test_samples_are_averaged_first(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"data": "other"}, "did not answer the same questions"),
+        ({"gold": "2"}, "did not answer the same questions"),
         ({"verdicts_QK": [[1, 1]] * 10}, "1 and 2 samples"),
         ({"task": "gsm8k"}, "no task in common"),
     ],

@@ -158,7 +158,12 @@ def test_prompts_too_long_are_cut_and_counted(policy, data_dir, tmp_path):
     spec = EvalSpec(tasks=("gsm8k",), limit=3, data_dir=str(data_dir), backend="hf", max_tokens=16)
     summary = evaluate([policy], spec, out_dirs=[tmp_path])[0]["gsm8k"]
     assert summary["counts"]["prompts_cut"] == 3
-    assert set(summary["scores"]) == {"strict-match", "flexible-extract"}
+    assert set(summary["scores"]) == {"strict-match", "flexible-extract", "math-verify"}
+    assert set(summary["disagreement"]) == {
+        "strict-match / flexible-extract",
+        "strict-match / math-verify",
+        "flexible-extract / math-verify",
+    }
 
 
 def test_a_torn_summary_is_computed_again(sampled, policy, tmp_path):
