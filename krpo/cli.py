@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from krpo.config import Source, build, load_yaml, set_dotted
-from krpo.errors import run_cli
-from krpo.spec import RunSpec
+from krpo.config import Source, build, load_yaml
+from krpo.cost import recipe_path
+from krpo.errors import BadInput, run_cli
+from krpo.spec import RunSpec, set_option
 
 EXAMPLES = """\
 examples:
   krpo-train --steps 60 --output runs/first
   krpo-train --estimator grpo --noise flip --set noise.rate=0.2 --seed 3
   krpo-train --set estimator.process_variance=1e-4 --set task.levels='[hard]'
+  krpo-train --recipe paper --dry-run
   krpo-train --config runs/quick/0123456789abcdef/spec.yaml --output runs/again
 """
 
@@ -43,12 +45,18 @@ def parser() -> argparse.ArgumentParser:
         dest="assignments",
         help="set one option, dotted for parameters",
     )
+    p.add_argument("--recipe", metavar="NAME", help="a recipe that comes with krpo: paper, gsm8k")
     p.add_argument("--output", type=Path, metavar="DIR", help="the run directory (default: runs/train/<key>)")
-    p.add_argument("--dry-run", action="store_true", help="print the resolved specification and its key, train nothing")
+    p.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the resolved run, its memory and what is missing here; train nothing",
+    )
     p.add_argument(
         "--save-every", type=int, metavar="N", help="save a state to resume from every N steps (default: none)"
     )
     p.add_argument("--held-out-every", type=int, metavar="N", help="a point of the held-out curve every N steps")
+    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train (default: auto)")
     p.add_argument("--quiet", action="store_true", help="print no progress")
     group = p.add_argument_group("the run (each is also a key of --config)")
     defaults = RunSpec()
@@ -66,15 +74,19 @@ def resolve(args: argparse.Namespace) -> RunSpec:
     """File, then options, then `--set`, in this order."""
     data: dict[str, Any] = {}
     source = Source("the command line")
-    if args.config is not None:
+    if args.recipe is not None and args.config is not None:
+        raise BadInput("--recipe and --config each name a file; give one of them")
+    if args.recipe is not None:
+        data, source = load_yaml(recipe_path(args.recipe))
+    elif args.config is not None:
         data, source = load_yaml(args.config)
         for derived in ("key", "format"):
             data.pop(derived, None)
     for f in dataclasses.fields(RunSpec):
         if (value := getattr(args, f"spec_{f.name}")) is not None:
-            set_dotted(data, f"{f.name}={value}")
+            set_option(data, f"{f.name}={value}")
     for assignment in args.assignments:
-        set_dotted(data, assignment)
+        set_option(data, assignment)
     return build(RunSpec, data, source)
 
 
@@ -95,19 +107,42 @@ def _main(args: argparse.Namespace) -> int:
     make_noise(spec.noise)
     make_task(spec.task)
     if args.dry_run:
-        from krpo.train import key_of
-
-        print(yaml.safe_dump({"key": key_of(spec), **spec.to_plain()}, sort_keys=False), end="")
-        return 0
+        print(yaml.safe_dump(spec.to_plain(), sort_keys=False), end="")
+        return _dry_run(spec, args.device)
     from krpo.train import key_of, train
 
     output = args.output or Path("runs/train") / key_of(spec)
     report = None if args.quiet else _Reporter(spec.steps)
-    run = train(spec, output, progress=report, save_every=args.save_every, held_out_every=args.held_out_every)
+    run = train(
+        spec,
+        output,
+        progress=report,
+        save_every=args.save_every,
+        held_out_every=args.held_out_every,
+        device=args.device,
+    )
     if report is not None:
         report.close()
     print(f"checkpoint: {run.checkpoint}")
     return 0
+
+
+def _dry_run(spec: RunSpec, device: str) -> int:
+    """Say what the run will cost and what is missing here. Exit status 2 where something is."""
+    from krpo import cost
+    from krpo.train import key_of
+
+    missing = []
+    try:
+        print(cost.describe(cost.estimate_memory(spec)))
+        missing += cost.check_devices(spec, device)
+        print(f"key: {key_of(spec)}")
+    except BadInput as error:
+        missing.append(str(error))
+    for line in missing:
+        print(f"missing: {line}", file=sys.stderr)
+    print("not ready: see what is missing" if missing else "ready: model, data and device are there")
+    return 2 if missing else 0
 
 
 class _Reporter:

@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from krpo.config import Named, to_plain
+from krpo.config import Named, set_dotted, to_plain
 from krpo.errors import BadInput
 
 FORMAT = 1
@@ -113,6 +113,15 @@ def canonical(value: Any) -> Any:
     if isinstance(value, list):
         return [canonical(v) for v in value]
     return value
+
+
+def set_option(data: dict[str, Any], assignment: str) -> None:
+    """Apply one `--set key=value` to a run's options, in place; `estimator.x=1` refers to the default estimator."""
+    key, dot, _ = assignment.partition("=")[0].partition(".")
+    default = getattr(RunSpec(), key, None)
+    if dot and key not in data and isinstance(default, Named):
+        data[key] = default.to_plain()
+    set_dotted(data, assignment)
 
 
 def field_names() -> tuple[str, ...]:

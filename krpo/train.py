@@ -12,13 +12,14 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from datasets import Dataset
 from transformers import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
+from krpo.cost import check_devices
 from krpo.errors import BadInput, KrpoError, reason_of
 from krpo.metrics import MetricsWriter, Progress
 from krpo.policies import load_policy, weights_hash
@@ -45,6 +46,7 @@ def train(
     progress: Progress | None = None,
     save_every: int | None = None,
     held_out_every: int | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> RunDir:
     """Train one run into the directory ``path`` and return it.
 
@@ -57,6 +59,7 @@ def train(
         progress: called with each row of `metrics.jsonl`.
         save_every: rollout batches between two saved states; None saves none, so that a stopped run starts again.
         held_out_every: rollout batches between two points of the held-out curve (`heldout.jsonl`); None draws none.
+        device: where to train; ``auto`` takes a GPU where there is one.
 
     Raises:
         BadInput: the specification cannot be run.
@@ -71,6 +74,8 @@ def train(
         raise BadInput(
             f"{run.path}: holds another run (key {run.spec().get('key')}, asked for {key}); choose another --output"
         )
+    if missing := check_devices(spec, device):
+        raise BadInput("; ".join(missing))
     run.path.mkdir(parents=True, exist_ok=True)
     saved = last_complete(run.resume)
     if saved is None:
@@ -81,7 +86,7 @@ def train(
             cut_metrics(file, optimizer_steps(saved) // spec.minibatches)
     started = time.time()
     try:
-        trainer = _trainer(spec, task, run, progress, save_every, held_out_every)
+        trainer = _trainer(spec, task, run, progress, save_every, held_out_every, device)
         with _quiet():
             trainer.train(resume_from_checkpoint=str(saved) if saved else None)
             save_checkpoint(trainer, spec, key, run.checkpoint)
@@ -132,6 +137,7 @@ def _trainer(
     progress: Progress | None,
     save_every: int | None,
     held_out_every: int | None,
+    device: str,
 ) -> KRPOTrainer:
     with _quiet():
         model, tokenizer = load_policy(spec.policy, dtype=spec.dtype)
@@ -143,7 +149,7 @@ def _trainer(
         trainer = KRPOTrainer(
             model=model,
             reward_funcs=reward.functions(),
-            args=trainer_config(spec, run.resume, save_every, held_out_every),
+            args=trainer_config(spec, run.resume, save_every, held_out_every, cpu=device == "cpu"),
             train_dataset=Dataset.from_list(dataset_rows(rows, **style)),
             eval_dataset=held_out,
             processing_class=tokenizer,
@@ -172,7 +178,12 @@ def held_out_rows(task: Task) -> list[Row]:
 
 
 def trainer_config(
-    spec: RunSpec, output_dir: Path, save_every: int | None = None, held_out_every: int | None = None
+    spec: RunSpec,
+    output_dir: Path,
+    save_every: int | None = None,
+    held_out_every: int | None = None,
+    *,
+    cpu: bool = False,
 ) -> KRPOConfig:
     """The specification in TRL's terms. One rollout batch of P x G answers is `minibatches` optimizer steps."""
     schedule = "constant_with_warmup" if spec.lr_schedule == "constant" and spec.warmup_steps else spec.lr_schedule
@@ -200,7 +211,7 @@ def trainer_config(
         max_completion_length=spec.max_completion_length,
         shuffle_dataset=False,  # the task's rows come in the order of the run's own data stream
         bf16=spec.dtype == "bfloat16",
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=cpu or not torch.cuda.is_available(),
         gradient_checkpointing=spec.gradient_checkpointing,
         use_vllm=spec.rollout != "generate",
         vllm_mode="server" if spec.rollout == "vllm_server" else "colocate",

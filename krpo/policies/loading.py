@@ -112,9 +112,11 @@ def _folder(name: str | Path) -> Path:
 
 
 def _fetch(name: str) -> Path:
+    from huggingface_hub import logging as hub_logging
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
+    hub_logging.set_verbosity_error()  # five lines of retries say less than the one error
     try:
         return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
     except GatedRepoError:
