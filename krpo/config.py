@@ -59,6 +59,8 @@ class Named:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, Mapping) and "name" in value:  # a part of a composed estimator, with parameters of its own
+        return Named(value["name"], {k: v for k, v in value.items() if k != "name"}).label
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

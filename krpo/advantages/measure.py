@@ -80,6 +80,10 @@ def _samples(setting: Setting, g: int) -> Iterator[Sample]:
         yield Sample(torch.as_tensor(rates_P), rewards_VPG[-1], rewards_VPG[:-1], extras)
 
 
+ROUNDING = 1e-10
+"""Relative to the largest advantage of a batch."""
+
+
 class Measured:
     """An estimator that can be asked about many batches, each time as if it had seen that batch's past and no other."""
 
@@ -88,7 +92,10 @@ class Measured:
         self.start = self.estimator.state_dict()
 
     def __call__(self, sample: Sample, rewards_PG: torch.Tensor | None = None, **extras: Any) -> torch.Tensor:
-        """Advantages of the present visit; of other rewards and extras than the sample's where they are given."""
+        """Advantages of the present visit; of other rewards and extras than the sample's where they are given.
+
+        What is only a rounding error is made 0: it has a sign, and would be counted.
+        """
         wanted = {k: v for k, v in {**sample.extras, **extras}.items() if k in self.estimator.extras}
         stepped = "step" in self.estimator.extras
         if self.start:
@@ -96,7 +103,8 @@ class Measured:
             for step, past_PG in enumerate(sample.past_VPG):
                 self.estimator(past_PG, **wanted, **({"step": step} if stepped else {}))
         present_PG = sample.rewards_PG if rewards_PG is None else rewards_PG
-        return self.estimator(present_PG, **wanted, **({"step": len(sample.past_VPG)} if stepped else {}))
+        advantages_PG = self.estimator(present_PG, **wanted, **({"step": len(sample.past_VPG)} if stepped else {}))
+        return advantages_PG.masked_fill(advantages_PG.abs() < ROUNDING * advantages_PG.abs().max(), 0.0)
 
 
 def estimate(values_Bk: np.ndarray, of_means: Callable[[np.ndarray], float]) -> Number:

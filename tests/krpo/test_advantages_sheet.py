@@ -71,6 +71,14 @@ def test_the_oracle_has_relative_variance_one_whatever_its_scale() -> None:
     assert found.value == pytest.approx(1, abs=1e-3)
 
 
+def test_rounding_errors_are_not_counted_as_advantages() -> None:
+    """Whitening leaves 1e-17 in an all-equal group; that is no push in any direction."""
+    short = Setting(batches=10)
+    assert sheet.simulated("reinforce_pp_baseline", short)["effective_share"].value == pytest.approx(
+        sheet.simulated("dr_grpo", short)["effective_share"].value, rel=1e-9
+    )
+
+
 def test_numbers_are_shown_to_the_digit_that_their_error_allows() -> None:
     assert sheet.with_error({"x": 1.23456, "x_stderr": 0.034}, "x") == "1.23 ± 0.03"
     assert sheet.with_error({"x": 2517.2, "x_stderr": 10.0}, "x") == "2517 ± 10"
