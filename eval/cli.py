@@ -22,7 +22,7 @@ examples:
       the paired difference of two finished evaluations
 
 tasks: sums, arithmetic; gsm8k, math500, svamp in lm-eval's form; gsm8k_think, math500_think in the trainer's prompt;
-and every lm-eval task by its name
+and every lm-eval task by its name, or your own by its YAML file
 A finished evaluation is not run again; an interrupted one goes on where it stopped.
 """
 

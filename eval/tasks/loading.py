@@ -194,20 +194,34 @@ def _lm_eval_tasks(name: str, folder: Path | None) -> list[Any]:
             config["dataset_kwargs"] = {"data_dir": str(folder)}
         if name == "math500":
             config["fewshot_config"] = {"sampler": "first_n", "samples": _minerva_examples()}
-        return list(few.load([config])["tasks"].values())
+        return list(_reached(name, lambda: few.load([config]))["tasks"].values())
     if folder is not None:
         config = {**load_yaml(_stock_yaml(name)), "custom_dataset": partial(_dataset, name, folder)}
         return list(few.load([config])["tasks"].values())
+    if name.endswith((".yaml", ".yml")):
+        return list(_reached(name, lambda: few.load([str(_own_file(name))]))["tasks"].values())
     stock = _all_tasks()
     if name not in stock.task_index:
         raise BadInput(f"no task '{name}'; {nearest(name, {*OWN, *stock.all_tasks})}")
+    return list(_reached(name, lambda: stock.load([name]))["tasks"].values())
+
+
+def _reached(name: str, load: Callable[[], Any]) -> Any:
+    """What ``load`` gives, or what a user can do where it fails."""
     try:
-        return list(stock.load([name])["tasks"].values())
+        return load()
     except (ConnectionError, OSError) as error:
         local = f"; with --data-dir it is read from {' and '.join(LOCAL[name].files.values())}" if name in LOCAL else ""
         raise BadInput(f"task {name}: its data cannot be reached ({_first_line(error)}){local}") from None
-    except (ImportError, ValueError) as error:
+    except (ImportError, KeyError, TypeError, ValueError) as error:
         raise KrpoError(f"task {name}: lm-eval cannot load it ({_first_line(error)})") from None
+
+
+def _own_file(name: str) -> Path:
+    file = Path(name)
+    if not file.is_file():
+        raise BadInput(f"task {name}: no such file")
+    return file.resolve()
 
 
 @cache

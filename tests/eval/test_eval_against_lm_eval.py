@@ -48,3 +48,39 @@ def test_gsm8k_numbers_are_those_of_lm_evals_command_line(data_dir, tmp_path):
     for name in ("strict-match", "flexible-extract"):
         assert mine["scores"][name]["value"] == pytest.approx(results[f"exact_match,{name}"])
         assert mine["scores"][name]["stderr"] == pytest.approx(results[f"exact_match_stderr,{name}"])
+
+
+CHOICES = """
+task: choices
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {file}}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}} ="
+doc_to_choice: "{{{{options}}}}"
+doc_to_target: "{{{{label}}}}"
+metric_list:
+  - {{metric: acc, aggregation: mean, higher_is_better: true}}
+"""
+
+
+def test_a_users_own_log_likelihood_task_runs_and_equals_lm_evals_evaluator(policy, tmp_path):
+    """Multiple choice, nothing generated: against `lm_eval.simple_evaluate` on the same weights."""
+    import lm_eval
+
+    rows = [{"question": f"{i} + {i}", "options": [str(i), str(2 * i)], "label": 1} for i in range(1, 21)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = tmp_path / "choices.yaml"
+    task.write_text(CHOICES.format(file=tmp_path / "rows.jsonl"))
+    spec = EvalSpec(tasks=(str(task),), backend="hf", dtype="float32")
+    mine = evaluate([policy], spec, out_dirs=[tmp_path / "mine"])[0]["choices"]
+    theirs = lm_eval.simple_evaluate(
+        model="hf",
+        model_args=f"pretrained={policy},dtype=float32",
+        tasks=[str(task)],
+        device="cpu",
+        task_manager=lm_eval.tasks.TaskManager(include_defaults=False),
+    )["results"]["choices"]
+    assert mine["primary"] == "acc"
+    assert mine["scores"]["acc"]["value"] == pytest.approx(theirs["acc,none"])
+    assert mine["scores"]["acc"]["stderr"] == pytest.approx(theirs["acc_stderr,none"])
