@@ -5,6 +5,12 @@ it depends neither on the estimator nor on which other prompts are in the batch,
 would have seen. Each answer has one uniform number and all models are functions of it: at one seed a flip at rate
 0.1 is also a flip at rate 0.2, and two Gaussian levels differ by a factor.
 
+    none, random                                      the reward itself; a coin
+    flip, false_positive, false_negative,             1 - r at a rate, for each answer;
+    asymmetric_flip, question_flip                    for all answers of a prompt at once
+    gaussian, uniform, student_t                      r plus independent noise; student_t has heavy tails
+    group_offset, ar1                                 r plus noise shared by a group, or correlated along its answers
+
 Youden's J of a binary reward is (true-positive rate) - (false-positive rate) of what is observed; a model that is
 not about binary rewards has none.
 """
@@ -79,7 +85,7 @@ NOISES: Registry[RewardNoise] = Registry("noise", RewardNoise)
 register_noise = NOISES.register
 
 
-def make_noise(named: str | Named, **params: Any) -> RewardNoise:
+def make_noise(named: str | Named, /, **params: Any) -> RewardNoise:
     """The noise model of that name: ``make_noise("flip", rate=0.2)``. Raises `BadInput` for unknown names and
     parameters.
     """

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
+import sys
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -68,7 +70,7 @@ class Registry(Generic[T]):
             raise BadInput(f"unknown {self.kind} '{name}'; {nearest(name, self._entries)}")
         return self._entries[name]
 
-    def make(self, named: str | Named, **params: Any) -> T:
+    def make(self, named: str | Named, /, **params: Any) -> T:
         """The component of that name with these parameters (they win over those inside a `Named`).
 
         Raises `BadInput` for an unknown name or parameter, naming the nearest known ones, and for a wrong
@@ -92,6 +94,8 @@ class Registry(Generic[T]):
 
     def _import(self, path: str) -> Callable[..., Any]:
         module_name, _, attribute = path.partition(":")
+        if os.getcwd() not in sys.path:  # an installed command does not look into the folder it is called from
+            sys.path.append(os.getcwd())
         try:
             module = importlib.import_module(module_name)
         except (ImportError, ValueError) as error:

@@ -15,6 +15,7 @@ An all-equal group of rewards c is estimated as x_0 + (row sum of B) (c - x_0): 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -34,15 +35,14 @@ class Model:
     prior_variance: float = 1.0
 
     def __post_init__(self) -> None:
+        for name in ("measurement_variance", "prior_variance"):
+            value = getattr(self, name)
+            require(0 < value < math.inf, f"{name} is {value}; it must be above 0, and finite")
         require(
-            self.process_variance >= 0,
-            f"process_variance is {self.process_variance}; it must not be negative",
+            0 <= self.process_variance < math.inf,
+            f"process_variance is {self.process_variance}; it must not be negative, and must be finite",
         )
-        require(
-            self.measurement_variance > 0,
-            f"measurement_variance is {self.measurement_variance}; it must be above 0",
-        )
-        require(self.prior_variance > 0, f"prior_variance is {self.prior_variance}; it must be above 0")
+        require(math.isfinite(self.prior_mean), f"prior_mean is {self.prior_mean}; it must be finite")
 
 
 class Estimate(NamedTuple):

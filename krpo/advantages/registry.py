@@ -47,7 +47,7 @@ def register_estimator(
     )
 
 
-def make_estimator(named: str | Named, **params: Any) -> AdvantageEstimator:
+def make_estimator(named: str | Named, /, **params: Any) -> AdvantageEstimator:
     """The advantage estimator of that name: ``make_estimator("krpo", process_variance=1e-4)``.
 
     Takes a registered name, a `Named` from a configuration, or a user's own ``package.module:object`` (an

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -55,6 +58,8 @@ def test_a_clash_raises() -> None:
         ("krpo", {"process_variance": "much"}, r"'process_variance' must be a number, found 'much'"),
         ("krpo", {"process_variance": -1}, r"process_variance is -1.0; it must not be negative"),
         ("krpo", {"measurement_variance": 0}, r"measurement_variance is 0.0; it must be above 0"),
+        ("krpo", {"prior_variance": "inf"}, r"prior_variance is inf; it must be above 0, and finite"),
+        ("krpo", {"prior_mean": "nan"}, r"prior_mean is nan; it must be finite"),
         ("grpo", {"eps": 0}, r"eps is 0.0; it must be above 0"),
         ("rloo", {"eps": 1}, r"'rloo': unknown parameter 'eps'; it has none"),
         (
@@ -75,6 +80,17 @@ def test_bad_names_and_parameters(name: str, params: dict[str, object], message:
 
 def test_a_users_own_estimator() -> None:
     torch.testing.assert_close(make_estimator(f"{__name__}:Doubled", factor=3)(REWARDS_PG), 3 * REWARDS_PG)
+
+
+def test_a_users_own_estimator_in_the_folder_a_command_is_called_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "from krpo.advantages import make_estimator\ndef mine(*, named='grpo'):\n    return make_estimator(named)\n"
+    (tmp_path / "estimators_of_a_user.py").write_text(code)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    got_PG = make_estimator("estimators_of_a_user:mine", named="rloo")(REWARDS_PG)
+    assert torch.equal(got_PG, make_estimator("rloo")(REWARDS_PG))
 
 
 def test_parameters_may_come_inside_a_named_and_from_yaml_as_text() -> None:

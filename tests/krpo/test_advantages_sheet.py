@@ -49,6 +49,32 @@ def test_simulated_columns_agree_with_a_shorter_simulation(name: str, committed:
         assert abs(number.value - value) <= allowed, f"{name}, {column}: {value} against {number}; {REMAKE}"
 
 
+def test_the_page_s_sentences_agree_with_its_numbers(committed: dict[str, dict[str, str]]) -> None:
+    def variance(name: str, g: int) -> float:
+        return float(committed[name][f"gradient_variance_G{g}"])
+
+    assert variance("s_grpo", 32) < 1
+    assert all(variance("krpo_uniform", g) > variance("krpo", g) for g in (4, 8, 16))
+
+    with open(DOCS / "estimators_drift.csv", encoding="utf-8", newline="") as stream:
+        rows = {(r["estimator"], float(r["drift"]), int(r["group_size"])): r for r in csv.DictReader(stream)}
+
+    def lead(name: str, quantity: str, d: float, g: int) -> float:
+        row = rows[name, d, g]
+        return -float(row[f"{quantity}_difference"]) / float(row[f"{quantity}_difference_stderr"])
+
+    for name in ("krpo_persistent", "krpo_hierarchical"):
+        for quantity in ("error", "variance"):
+            assert min(lead(name, quantity, 0.05, g) for g in (2, 4)) > 5
+        gains = [-float(rows[name, 0.05, g]["variance_difference"]) for g in sheet.GROUPS]
+        assert gains == sorted(gains, reverse=True)
+        assert gains[-1] < 1 / 31
+    assert lead("composed(baseline=beta_tracker)", "variance", 0.05, 32) < -5
+    assert 0 < -float(rows["krpo_persistent", 0.2, 4]["variance_difference"]) < 0.1
+    assert lead("krpo_persistent", "variance", 0.4, 4) < -5
+    assert min(lead("krpo_hierarchical", "variance", d, 4) for d in sheet.DRIFTS) > 5
+
+
 @pytest.mark.slow
 def test_the_committed_files_are_reproduced(tmp_path: Path) -> None:
     sheet.write(tmp_path)
