@@ -75,9 +75,9 @@ def print_results(checkpoints: Sequence[str], results: Sequence[dict[str, Any]],
                 lines.append((checkpoint, task, metric, *_cells(score), str(summary["samples"])))
             for name, scores in summary.get("at_k", {}).items():
                 if name != "metric":
-                    for k, score in list(scores.items())[1:]:
-                        cells = _cells(score)
-                        lines.append((checkpoint, task, f"{name}@{k}", *cells, str(summary["samples"])))
+                    for k, score in scores.items():
+                        if _worth_a_line(int(k), summary["samples"]):
+                            lines.append((checkpoint, task, f"{name}@{k}", *_cells(score), str(summary["samples"])))
             for level, scores in summary["by_level"].items():
                 cells = _cells(scores[summary["primary"]])
                 lines.append((checkpoint, task, f"{summary['primary']}, {level}", *cells, str(summary["samples"])))
@@ -89,6 +89,11 @@ def print_results(checkpoints: Sequence[str], results: Sequence[dict[str, Any]],
         print(note)
     more = f" and {len(outs) - 3} more" if len(outs) > 3 else ""
     print(f"Records: {', '.join(str(out) for out in outs[:3])}{more}")
+
+
+def _worth_a_line(k: int, samples: int) -> bool:
+    """Powers of two and K itself; at k = 1 all three are the plain score."""
+    return k > 1 and (k & (k - 1) == 0 or k == samples)
 
 
 def print_table(lines: Sequence[Sequence[str]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any
@@ -129,10 +130,14 @@ def disagreement(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, float
     return {f"{a} / {b}": float((verdicts[a] != verdicts[b]).mean()) for a, b in combinations(metrics, 2)}
 
 
-def _natural(rows: Sequence[Row]) -> Callable[[str], tuple[int, Any]]:
-    """Levels in the order in which they first appear, numbers by size."""
+def _natural(rows: Sequence[Row]) -> Callable[[str], int]:
+    """Levels by their number where all are a number behind one name (`terms2`, `3`), else as they first appear."""
     seen: dict[str, int] = {}
     for row in rows:
         if row["level"] is not None:
             seen.setdefault(row["level"], len(seen))
-    return lambda level: (0, float(level)) if level.replace(".", "", 1).isdigit() else (1, seen[level])
+    parts = [match for level in seen if (match := re.fullmatch(r"(\D*)(\d+)", level))]
+    if len(parts) == len(seen) and len({match[1] for match in parts}) == 1:
+        numbers = {match[0]: int(match[2]) for match in parts}
+        return lambda level: numbers[level]
+    return lambda level: seen[level]

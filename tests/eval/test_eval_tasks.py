@@ -187,3 +187,19 @@ def test_svamp_asks_and_scores(data_dir):
     assert (question.gold, question.level) == ("51", "Subtraction")
     scored = task.score([question] * 3, [["It costs $51."], ["#### 51.0"], ["50"]])
     assert [s.verdicts["accuracy"] for s in scored] == [1.0, 1.0, 0.0]
+
+
+@pytest.mark.slow
+def test_all_gold_solutions_score_and_changed_ones_do_not(data_dir):
+    """1319 of 1319 and 500 of 500; with the final number changed, 0."""
+    for name, n, column in (("gsm8k", 1319, "answer"), ("math500", 500, "solution")):
+        task = load_tasks(EvalSpec(tasks=(name,), data_dir=str(data_dir)))[0]
+        assert len(task.questions) == n
+        raw = [json.loads(line) for line in (data_dir / f"{name}_test.jsonl").read_text().splitlines()]
+        right = task.score(task.questions, [[row[column]] for row in raw])
+        assert [q.id for q, s in zip(task.questions, right, strict=True) if set(s.verdicts.values()) != {1.0}] == []
+        wrong = [
+            f"#### {int(q.gold.replace(',', '')) + 1}" if name == "gsm8k" else "\\boxed{-98765}" for q in task.questions
+        ]
+        verdicts = task.score(task.questions, [[text] for text in wrong])
+        assert sum(sum(s.verdicts.values()) for s in verdicts) == 0
