@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from krpo.advantages import make_estimator
 
@@ -99,3 +101,25 @@ def test_a_masked_answer_is_skipped_by_the_filter() -> None:
             atol=1e-10,
         )
         assert (got[~mask] == 0).all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    rows=st.lists(st.lists(st.one_of(st.none(), st.floats(-10, 10)), min_size=6, max_size=6), min_size=1, max_size=4),
+    log_q=st.floats(-8, 1),
+    log_r=st.floats(-4, 2),
+    mean=st.floats(-2, 2),
+    log_p=st.floats(-3, 3),
+)
+def test_equals_the_plain_loop_for_any_rewards_holes_and_parameters(
+    rows: list[list[float | None]], log_q: float, log_r: float, mean: float, log_p: float
+) -> None:
+    Q, R, P = 10**log_q, 10**log_r, 10**log_p
+    estimator = make_estimator("krpo", process_variance=Q, measurement_variance=R, prior_mean=mean, prior_variance=P)
+    rewards_PG = torch.tensor([[math.nan if r is None else r for r in row] for row in rows], dtype=torch.float64)
+    got_PG = estimator(rewards_PG, mask_PG=~rewards_PG.isnan())
+    for row, got in zip(rows, got_PG.tolist(), strict=True):
+        scored = iter(plain_loop([r for r in row if r is not None], Q, R, mean, P))
+        want = [0.0 if r is None else next(scored) for r in row]
+        size = 12 / math.sqrt(min(R, P + Q))  # rewards are within 12 of the prior mean
+        assert got == pytest.approx(want, rel=1e-9, abs=1e-12 * size)
