@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import inspect
 import io
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +23,7 @@ from krpo.advantages import drift, measure, predictions
 from krpo.advantages.measure import Number, Setting
 from krpo.advantages.registry import BASELINES, ESTIMATORS, SCALES, available_estimators
 from krpo.advantages.sheet_text import PAGE
-from krpo.config import Named
+from krpo.config import Named, to_plain
 from krpo.errors import run_cli
 from krpo.rundir import write_text
 
@@ -154,12 +155,18 @@ def _parts() -> str:
     return markdown_table(("part", "name", "what it is"), rows)
 
 
+def parameters(name: str) -> str:
+    """The parameters of an estimator with their defaults."""
+    signature = inspect.signature(ESTIMATORS.entry(name).factory).parameters
+    return Named("", {key: to_plain(p.default) for key, p in signature.items()}).label.strip("()")
+
+
 def _formulas(table: dict[str, Values]) -> str:
     facts = {name: ESTIMATORS.entry(name).facts for name in table}
-    bars = {name: str(facts[name]["formula"]).replace("|", "\\|") for name in table}
-    return markdown_table(
-        ("estimator", "advantage", "source"), ((f"`{n}`", bars[n], str(facts[n]["source"])) for n in table)
-    )
+    rows = [
+        (f"`{n}`", str(facts[n]["formula"]).replace("|", "\\|"), parameters(n), str(facts[n]["source"])) for n in table
+    ]
+    return markdown_table(("estimator", "advantage", "parameters", "source"), rows)
 
 
 def _behaviour(table: dict[str, Values]) -> str:

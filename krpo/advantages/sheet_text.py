@@ -16,8 +16,8 @@ out clipping, KL penalties, learning rates, and what a policy does next.
 
 {{formulas}}
 
-Parameters are those of the function or class that is registered under the name; `krpo` stands for the filter of
-`krpo/advantages/kalman.py`.
+Parameters, with their defaults, are set from YAML (`{name: krpo, process_variance: 1.0e-4}`) or the command line
+(`--set estimator.process_variance=1e-4`). Those of the filter are explained in `krpo/advantages/kalman.py`.
 
 ## What they do to a group
 
