@@ -122,10 +122,10 @@ def prepare(spec: EvalSpec) -> None:
 
 
 def default_out_dir(checkpoint: str | Path) -> Path:
-    """`<run>/eval` for `<run>/checkpoint`, else `<checkpoint>/eval`; `eval/<name>` for what is no local folder."""
+    """`<run>/eval` for `<run>/checkpoint`, else `<checkpoint>/eval`; `runs/policies/<name>/eval` for a name."""
     path = Path(checkpoint)
     if not path.is_dir():
-        return Path("eval") / str(checkpoint).replace("/", "--")
+        return Path("runs") / "policies" / str(checkpoint).replace("/", "--") / "eval"
     return path.parent / "eval" if path.name == "checkpoint" else path / "eval"
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from eval.backends.base import Answer, Backend, Prompt, device, expect_long_prompts
 from eval.backends.canary import agree, canary_tokens, own_logprobs
 from krpo.errors import BadInput, KrpoError
+from krpo.policies import weights_hash
 from krpo.rollouts import prepare_cpu, quiet_engine
 
 BATCH = 2048  # answers per call of the engine: it schedules them itself, this only sets how often progress is saved
@@ -82,13 +83,16 @@ class VLLMBackend(Backend):
         if not same_files(self.checkpoint, folder):
             return False
         llm = self.lm.model
+        tokens = canary_tokens(llm.llm_engine.model_config.get_vocab_size())
+        before = self.logprobs(tokens)
         try:
             llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
         except (RuntimeError, ValueError, TypeError, NotImplementedError, OSError):
             return False
         llm.reset_prefix_cache()  # it holds the old weights' keys and values
-        tokens = canary_tokens(llm.llm_engine.model_config.get_vocab_size())
-        if not agree(self.logprobs(tokens), own_logprobs(folder, tokens), self.dtype):
+        after = self.logprobs(tokens)
+        unchanged = np.array_equal(before, after) and weights_hash(folder) != weights_hash(self.checkpoint)
+        if unchanged or not agree(after, own_logprobs(folder, tokens), self.dtype):
             return False
         self.checkpoint = folder
         return True

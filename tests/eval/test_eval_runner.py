@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -146,6 +147,7 @@ def test_default_folders(tmp_path):
     (tmp_path / "run" / "checkpoint").mkdir(parents=True)
     assert default_out_dir(tmp_path / "run" / "checkpoint") == tmp_path / "run" / "eval"
     assert default_out_dir(tmp_path / "run") == tmp_path / "run" / "eval"
+    assert default_out_dir("Qwen/Qwen3-0.6B") == Path("runs/policies/Qwen--Qwen3-0.6B/eval")
 
 
 def test_a_missing_checkpoint_is_found_before_anything_runs(policy, tmp_path):
