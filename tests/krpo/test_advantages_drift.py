@@ -1,4 +1,4 @@
-"""Pass rates that differ between prompts and drift over steps give a filter something to track (must show 4)."""
+"""Pass rates that differ between prompts and drift over steps give a filter something to track."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ def test_spo_against_a_loop() -> None:
 
 
 def test_a_tracker_of_one_answer_a_step_is_a_moving_average_with_the_published_step() -> None:
-    """methods.md 2.3: an EMA with step 1 / (rho N_eff + 1); at N_eff = 8 and rho = 0.875 that is 1/8."""
+    """SPO: an EMA with step 1 / (rho N_eff + 1); at N_eff = 8 and rho = 0.875 that is 1/8."""
     estimator = make_estimator("composed", baseline="beta_tracker")
     value = 0.5
     for r in (1.0, 0.0, 1.0, 1.0, 0.0):

@@ -77,7 +77,7 @@ def test_defaults_are_those_of_krpo_but_for_the_batch_filter() -> None:
 
 
 def test_the_gains_and_weights_of_the_published_filter() -> None:
-    """methods.md 1.1: K_i, and c_i with A_i = c_i (r_i - x_{i-1})."""
+    """The table of c_i with A_i = c_i (r_i - x_{i-1})."""
     matrix_nn = krpo().matrix_nn(12)
     c = np.diag(matrix_nn)  # the own reward's weight is (1 - K_i) / sqrt(P_i) = c_i
     table = [0.0995, 7.12, 11.57, 14.99, 17.83, 20.31, 22.50, 24.49, 26.31, 27.99, 29.55, 31.01]
@@ -99,7 +99,7 @@ def test_permavg_is_the_mean_over_all_orders(g: int) -> None:
 
 @pytest.mark.parametrize(("g", "ratio"), [(2, 0.976), (4, 0.992), (8, 0.996), (12, 0.998), (16, 0.998), (32, 0.999)])
 def test_the_mean_over_orders_is_a_constant_times_rloo(g: int, ratio: float) -> None:
-    """methods.md App. A: E[A_i] = a r_i - b' sum of the others with (G - 1) b'/a near 1; 0.3 % at G = 12."""
+    """Theory: E[A_i] = a r_i - b' sum of the others with (G - 1) b'/a near 1; 0.3 % at G = 12."""
     matrix_nn = make_estimator("krpo_permavg").matrix_nn(g)  # type: ignore[attr-defined]
     a, b = matrix_nn[0, 0], -matrix_nn[0, 1]
     assert (g - 1) * b / a == pytest.approx(ratio, abs=6e-4)
@@ -112,7 +112,7 @@ def test_the_mean_over_orders_is_a_constant_times_rloo(g: int, ratio: float) -> 
 
 @pytest.mark.parametrize(("g", "a", "leak"), [(2, 3.61, 0.085), (4, 8.44, 0.069), (8, 14.9, 0.054), (12, 19.5, 0.046)])
 def test_scale_and_leak_of_the_mean_over_orders(g: int, a: float, leak: float) -> None:
-    """methods.md 1.3: the constant a, and the row sum b that the prior x_0 = 0 leaves."""
+    """Theory: the constant a, and the row sum b that the prior x_0 = 0 leaves."""
     matrix_nn = make_estimator("krpo_permavg").matrix_nn(g)  # type: ignore[attr-defined]
     assert matrix_nn[0, 0] == pytest.approx(a, rel=3e-3)
     assert matrix_nn[0].sum() == pytest.approx(leak, abs=6e-4)

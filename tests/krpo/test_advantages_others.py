@@ -140,7 +140,7 @@ def test_s_grpo_without_noise_is_grpo() -> None:
 
 
 def test_ngrpo_worked_example() -> None:
-    """methods.md 2.1: one right of eight is worth 1.76 and the others -0.50; all wrong -0.33 each; all right 0."""
+    """arXiv 2509.18851: one right of eight is worth 1.76 and the others -0.50; all wrong -0.33 each; all right 0."""
     got_PG = make_estimator("ngrpo")(tensor([[1.0] + [0.0] * 7, [0.0] * 8, [1.0] * 8]))
     assert got_PG[0, 0].item() == pytest.approx(1.76, abs=0.005)
     assert got_PG[0, 1:].tolist() == pytest.approx([-0.50] * 7, abs=0.005)

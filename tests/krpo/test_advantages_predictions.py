@@ -1,4 +1,4 @@
-"""What theory predicts for KRPO (methods.md 1.3, 4.2 and appendix A), reproduced or corrected, with standard errors."""
+"""What theory predicts for KRPO, worked out beforehand with numpy alone: reproduced or corrected, with standard errors."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_krpo_s_relative_variance_does_not_depend_on_the_pass_rate_but_that_of_e
     ],
 )
 def test_no_parameter_reaches_the_mean_baseline(parameter: str, value: float, ratio: float) -> None:
-    """Appendix A, G = 12 and p = 1/2, where the mean baseline has 12/11 = 1.09."""
+    """Sweeps of both variances at G = 12 and p = 1/2, where the mean baseline has 12/11 = 1.09."""
     found = exact_relative_variance(matrix_of(Named("krpo", {parameter: value}), 12), 0.5)
     assert found == pytest.approx(ratio, abs=2e-3)
     assert found > 12 / 11
@@ -62,7 +62,7 @@ def test_no_parameter_reaches_the_mean_baseline(parameter: str, value: float, ra
 
 @pytest.mark.parametrize(("g", "size"), [(2, 1.03), (4, 2.79), (8, 6.30), (12, 9.84), (16, 13.4), (32, 28.0)])
 def test_effective_number_of_krpo_s_weights(g: int, size: float) -> None:
-    """methods.md 1.4: (sum c)^2 / sum c^2; the first answer is thrown away."""
+    """(sum c)^2 / sum c^2; the first answer is thrown away."""
     c = np.diag(matrix_of("krpo", g))
     assert c.sum() ** 2 / np.square(c).sum() == pytest.approx(size, rel=4e-3)
 
@@ -102,7 +102,7 @@ def test_simulated_order_share_scale_and_effective_size() -> None:
     assert effective_share("reinforce_pp", SMALL, 12).value > 0.9 > effective_share("qae", SMALL, 12).value
 
 
-# methods.md 4.2, with standard errors of .004 to .008 a cell: GRPO, mean baseline, KRPO, KRPO with equal weights
+# the independent computation, with standard errors of .004 to .008 a cell: GRPO, mean baseline, KRPO, KRPO with equal weights
 PREDICTED = {
     4: {
         "none": (0.580, 0.582, 0.503, 0.512),
