@@ -1,4 +1,4 @@
-"""What theory predicts for KRPO, worked out beforehand with numpy alone: reproduced or corrected, with standard errors."""
+"""Theory's predictions for KRPO, worked out beforehand with numpy alone: reproduced or corrected, with errors."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_simulated_order_share_scale_and_effective_size() -> None:
     assert effective_share("reinforce_pp", SMALL, 12).value > 0.9 > effective_share("qae", SMALL, 12).value
 
 
-# the independent computation, with standard errors of .004 to .008 a cell: GRPO, mean baseline, KRPO, KRPO with equal weights
+# the independent computation, standard errors .004 to .008: GRPO, mean baseline, KRPO, KRPO with equal weights
 PREDICTED = {
     4: {
         "none": (0.580, 0.582, 0.503, 0.512),
