@@ -33,7 +33,10 @@ class HFBackend(Backend):
 
         with _quiet():
             model, tokenizer = load_policy(str(checkpoint), dtype=dtype)
-            self.lm = _lm_of(model.to(device()).eval(), tokenizer, batch_size)
+            try:
+                self.lm = _lm_of(model.to(device()).eval(), tokenizer, batch_size)
+            except torch.OutOfMemoryError:
+                raise KrpoError(f"{checkpoint}: out of memory; the model does not fit on the GPU in {dtype}") from None
         expect_long_prompts(tokenizer)
         self.batch_size = batch_size
         self.device = torch.device(device())
@@ -58,7 +61,9 @@ class HFBackend(Backend):
     def generate(self, prompts: Sequence[Prompt]) -> list[Answer]:
         try:
             return self._generate(prompts)
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             if len(prompts) == 1:
@@ -125,6 +130,11 @@ class HFBackend(Backend):
             tail = self.lm.tokenizer.decode(tokens[-(STOP_CHECK_EVERY + 16) :])
             return any(stop in tail for stop in prompt.until if stop)
         return False
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """On a GPU torch has its own exception; on a CPU it is a plain RuntimeError with a telling message."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in str(error)
 
 
 def _choose(

@@ -14,6 +14,8 @@ from eval.backends import Prompt, make_backend
 from eval.backends.canary import agree, canary_tokens, own_logprobs
 from eval.backends.hf import _choose
 from eval.tasks.loading import load_tasks, quiet
+from krpo.errors import KrpoError
+from krpo.policies import policy_path
 from krpo.rundir import read_jsonl
 
 
@@ -78,13 +80,16 @@ def test_sampling_draws_from_the_softmax():
     assert torch.bincount(tokens, minlength=3).tolist() == pytest.approx([18.5, 74, 907.5], abs=1)
 
 
-def test_out_of_memory_halves_the_batch(hf, monkeypatch):
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("no room"), RuntimeError("DefaultCPUAllocator: can't allocate memory: ...")]
+)
+def test_out_of_memory_halves_the_batch(hf, monkeypatch, error):
     real, sizes = hf._generate, []
 
     def small_only(prompts):
         sizes.append(len(prompts))
         if len(prompts) > 2:
-            raise torch.OutOfMemoryError("no room")
+            raise error
         return real(prompts)
 
     monkeypatch.setattr(hf, "_generate", small_only)
@@ -106,6 +111,15 @@ def test_it_runs_in_a_forked_child(policy, tmp_path):
     assert child.exitcode == 0
     in_child(policy, tmp_path / "parent")
     assert (tmp_path / "child" / "sums.jsonl").read_bytes() == (tmp_path / "parent" / "sums.jsonl").read_bytes()
+
+
+def test_out_of_memory_for_one_answer_says_what_to_do(hf, monkeypatch):
+    def never(prompts):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(hf, "_generate", never)
+    with pytest.raises(KrpoError, match="out of memory for a single answer; lower --max-tokens"):
+        hf.generate([prompt("1+1="), prompt("2+2=")])
 
 
 IN_VLLM = """
@@ -164,3 +178,17 @@ def test_the_canary_tells_weights_apart(policy, other_policy):
     assert agree(own, own + 1e-5, "float32")
     assert not agree(own, other, "bfloat16")
     assert not agree(own * float("nan"), own, "float32")
+
+
+@pytest.mark.slow
+def test_vllm_and_hf_agree_on_the_tiny_policy(tmp_path):
+    """At least 99 % of 500 questions, greedily, in float32."""
+    pytest.importorskip("vllm")
+    for backend in ("hf", "vllm"):
+        command = [sys.executable, "-m", "eval.cli", str(policy_path("tiny")), "--tasks", "sums", "--limit", "500"]
+        options = ["--backend", backend, "--dtype", "float32", "--output", str(tmp_path / backend)]
+        done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=280)
+        assert done.returncode == 0, done.stderr
+    pairs = list(zip(*(read_jsonl(tmp_path / b / "sums.jsonl") for b in ("hf", "vllm")), strict=True))
+    assert len(pairs) == 500
+    assert sum(a["answer_text"] == b["answer_text"] for a, b in pairs) >= 495
