@@ -44,15 +44,15 @@ class HFBackend(Backend):
         self.end_ids = _end_ids(self.model, tokenizer)
 
     def batches(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        """Long prompts first, so that memory runs out at once or never; one batch holds one temperature."""
+        """Long prompts first, so that memory runs out at once or never. All prompts have one temperature."""
         budget = CPU_TOKENS if self.device.type == "cpu" else GPU_TOKENS
         lengths = _by_text(prompts, lambda p: len(self.encode(p)[0]))
-        order = sorted(range(len(prompts)), key=lambda i: (prompts[i].temperature, -lengths[i], i))
+        order = sorted(range(len(prompts)), key=lambda i: (-lengths[i], i))
         batches: list[list[int]] = []
         for i in order:
             head = batches[-1][0] if batches else i
             rows = min(self.batch_size, max(1, budget // (lengths[head] + self.max_tokens(prompts[head]))))
-            if batches and len(batches[-1]) < rows and prompts[head].temperature == prompts[i].temperature:
+            if batches and len(batches[-1]) < rows:
                 batches[-1].append(i)
             else:
                 batches.append([i])
