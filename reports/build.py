@@ -19,6 +19,9 @@ from reports.formats import Table
 from reports.page import Picture, render_page, results_json
 from reports.tables import Study, read_study
 
+KINDS: Mapping[int, tuple[str, ...]] = {2: ("pdf", "svg", "png"), 1: ("pdf", "svg")}
+"""What a figure is saved as, for two columns and for one."""
+
 
 def build_files(roots: Sequence[Path]) -> dict[str, bytes]:
     """Every file of the report by its path below the report's folder."""
@@ -69,7 +72,7 @@ def draw(name: str, text: str, columns: style.Columns) -> tuple[dict[str, bytes]
     with style.look():
         figure = figures.load(name).draw(read_table(text), columns)
         width, height = figure.get_size_inches()
-        return style.save(figure), (round(96 * width), round(96 * height))
+        return style.save(figure, KINDS[columns]), (round(96 * width), round(96 * height))
 
 
 def read_table(text: str) -> pd.DataFrame:

@@ -12,7 +12,7 @@ counted in `study.notes`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,36 +174,37 @@ def _read_steps(run: RunDir, notes: list[Note]) -> pd.DataFrame:
 
 
 def _read_scores(folder: Path, notes: list[Note], where: str) -> list[dict[str, Any]]:
-    """One row per task, metric and level of the evaluation summaries in a folder; level `all` is the whole task."""
+    """One row per task, metric and level of the evaluation summaries in a folder; level `all` is the whole task.
+
+    Scores over k samples are metrics of their own: `pass@4`, `all@4`, `maj@4`.
+    """
     rows = []
     for file in sorted(folder.glob("*.json")):
         summary = read_object(file, notes, where)
         check_format(summary, file, FORMAT)
         primary, task = summary.get("primary"), str(summary.get("task", file.stem))
-        levels = {"all": summary.get("scores")} | (summary.get("by_level") or {})
         settings = repr((summary.get("n_questions"), sorted(flatten(summary.get("settings") or {}).items())))
-        for level, scores in levels.items():
-            for metric, score in (scores or {}).items():
-                value = score.get("value") if isinstance(score, dict) else score
-                if not isinstance(value, (int, float)) or not np.isfinite(value):
-                    notes.append(
-                        Note(
-                            where,
-                            f"{task}: {metric} on level {level} is not a number and was left out",
-                            excludes=level == "all" and metric == primary,
-                        )
-                    )
-                    continue
-                extra = score if isinstance(score, dict) else {}
-                row = {
-                    "task": task,
-                    "metric": metric,
-                    "primary": metric == primary,
-                    "level": str(level),
-                    "value": float(value),
-                }
-                rows.append(row | {"stderr": extra.get("stderr"), "n": extra.get("n"), "settings": settings})
+        for level, metric, score in _scores_of(summary):
+            facts = score if isinstance(score, dict) else {"value": score}
+            value = facts.get("value")
+            if not isinstance(value, (int, float)) or not np.isfinite(value):
+                told = f"{task}: {metric} on level {level} is not a number and was left out"
+                notes.append(Note(where, told, excludes=level == "all" and metric == primary))
+                continue
+            row = {"task": task, "metric": metric, "primary": metric == primary, "level": level, "value": float(value)}
+            rows.append(row | {"stderr": facts.get("stderr"), "n": facts.get("n"), "settings": settings})
     return rows
+
+
+def _scores_of(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Level, metric and score of everything that a summary holds."""
+    levels = {"all": summary.get("scores")} | (summary.get("by_level") or {})
+    for level, scores in levels.items():
+        for metric, score in (scores or {}).items():
+            yield str(level), metric, score
+    for kind in ("pass", "all", "maj"):
+        for k, score in ((summary.get("at_k") or {}).get(kind) or {}).items():
+            yield "all", f"{kind}@{k}", score
 
 
 def _score_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:

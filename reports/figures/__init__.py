@@ -15,7 +15,16 @@ from types import ModuleType
 NAMES = ("paired_difference", "final_accuracy", "learning_curves", "advantage_rms")
 """What every report opens with, in the order of the page."""
 
-DIAGNOSTICS = ("noise_floor", "spread_over_steps", "stability", "advantage_diagnostics", "optimisation")
+DIAGNOSTICS = (
+    "noise_sweep",
+    "pass_at_k",
+    "performance_profile",
+    "noise_floor",
+    "spread_over_steps",
+    "stability",
+    "advantage_diagnostics",
+    "optimisation",
+)
 """Further figures, below the tables of results; each only where the data exist."""
 
 

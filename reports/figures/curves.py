@@ -61,7 +61,7 @@ def draw_curves(
             for arm in looks:
                 part = table[(table.metric == metric) & (table.condition == condition) & (table.estimator == arm)]
                 if not part.empty:
-                    _arm(ax, part, looks[arm])
+                    _arm(ax, part, looks[arm], faint=0.35 if len(looks) <= 2 else 0.18)
             single = len(conditions) == 1 and condition == "clean"
             if row == 0 or columns == 1 or blocks > 1:
                 ax.set_title("" if single and len(metrics) == 1 else condition)
@@ -86,12 +86,12 @@ def draw_curves(
     return figure
 
 
-def _arm(ax: Axes, part: pd.DataFrame, look: style.Look) -> None:
+def _arm(ax: Axes, part: pd.DataFrame, look: style.Look, faint: float) -> None:
     colour, dashes, _ = look
     curves = part.pivot_table(index="seed", columns="step", values="value")
     steps, y_ST = curves.columns.to_numpy(dtype=float), curves.to_numpy(dtype=float)
     for y_T in y_ST:
-        ax.plot(steps, y_T, color=colour, linewidth=0.5, alpha=0.35)
+        ax.plot(steps, y_T, color=colour, linewidth=0.5, alpha=faint)
     band = t_band(y_ST)
     ax.fill_between(steps, band.low_T, band.high_T, color=colour, alpha=0.16, linewidth=0)
     ax.plot(steps, band.mean_T, color=colour, linestyle=dashes)

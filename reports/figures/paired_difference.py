@@ -37,7 +37,7 @@ def table(study: Study, end: Endpoint | None) -> pd.DataFrame:
 def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
     levels, conditions = list(dict.fromkeys(table.level)), list(dict.fromkeys(table.condition))
     looks = style.looks(table.estimator)
-    rows_high = max(0.32, 0.2 * len(looks)) * len(conditions) + 0.45
+    rows_high = max(0.32, 0.26 * len(looks)) * len(conditions) + 0.45
     across = 1 if columns == 1 else min(len(levels), 4)
     down = -(-len(levels) // across)
     figure, axes = style.panels(down, across, columns, rows_high, sharex=True, sharey=True)

@@ -149,8 +149,8 @@ def plain_points_axis(axis: Any) -> None:
     )
 
 
-def save(figure: Figure) -> dict[str, bytes]:
-    """The figure as PDF, SVG and PNG. Equal figures give equal bytes: no dates, no random identifiers, no version."""
+def save(figure: Figure, kinds: Sequence[str] = ("pdf", "svg", "png")) -> dict[str, bytes]:
+    """The figure in each format. Equal figures give equal bytes: no dates, no random identifiers, no version."""
     metadata: dict[str, dict[str, Any]] = {
         "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None},
         "svg": {"Date": None, "Creator": None},
@@ -159,8 +159,8 @@ def save(figure: Figure) -> dict[str, bytes]:
     figure.draw_without_rendering()  # lay out once, not once per format
     figure.set_layout_engine("none")
     saved = {}
-    for kind, facts in metadata.items():
+    for kind in kinds:
         stream = io.BytesIO()
-        figure.savefig(stream, format=kind, metadata=facts)
+        figure.savefig(stream, format=kind, metadata=metadata[kind])
         saved[kind] = stream.getvalue()
     return saved

@@ -47,6 +47,7 @@ def write_grid(
     effects: Mapping[str, float] | None = None,
     spread: float = 0.02,
     pair_spread: float = 0.01,
+    samples: int = 1,
     base: Mapping[str, Any] | None = None,
     grid: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -70,9 +71,9 @@ def write_grid(
                     task=Named("sums"), estimator=_named(estimator), noise=_named(noise), seed=seed, steps=steps,
                     **{k: v for k, v in dict(base or {}).items() if k not in ("policy", "task", "steps")},
                 )  # fmt: skip
-                write_run(root, spec, effects, spread, pair_spread)
+                write_run(root, spec, effects, spread, pair_spread, samples)
     scores = {level: start for level, (start, _) in LEVELS.items()}
-    write_json(root / "base" / "tiny" / "eval" / "sums.json", summary("base", scores))
+    write_json(root / "base" / "tiny" / "eval" / "sums.json", summary("base", scores, samples))
     return root
 
 
@@ -84,13 +85,15 @@ def _named(value: Any) -> Named:
     )
 
 
-def write_run(root: Path, spec: RunSpec, effects: Mapping[str, float], spread: float, pair_spread: float) -> RunDir:
+def write_run(
+    root: Path, spec: RunSpec, effects: Mapping[str, float], spread: float, pair_spread: float, samples: int
+) -> RunDir:
     run = RunDir(root / run_key(spec))
     write_yaml(run.spec_file, {**to_plain(spec), "key": run.key})
     write_json(run.manifest_file, manifest(spec))
     finals = {level: final_accuracy(spec, level, effects, spread, pair_spread) for level in LEVELS}
     write_jsonl(run.metrics_file, metrics(spec, finals))
-    write_json(run.eval / "sums.json", summary(run.key, finals))
+    write_json(run.eval / "sums.json", summary(run.key, finals, samples))
     write_text(run.log_file, "trained\n")
     run.mark_done(steps=spec.steps)
     return run
@@ -128,21 +131,31 @@ def metrics(spec: RunSpec, finals: Mapping[str, float]) -> list[dict[str, Any]]:
     return rows
 
 
-def summary(key: str, scores: Mapping[str, float]) -> dict[str, Any]:
+AT_K = {"pass": lambda p, k: 1 - (1 - p) ** k, "all": lambda p, k: p**k}
+"""As if every question were equally hard."""
+
+
+def summary(key: str, scores: Mapping[str, float], samples: int = 1) -> dict[str, Any]:
     def interval(value: float, n: int) -> dict[str, float]:
         stderr = math.sqrt(max(value * (1 - value), 0) / (n - 1))
         return {"value": value, "stderr": stderr, "low": value - 1.96 * stderr, "high": value + 1.96 * stderr, "n": n}
 
     share = QUESTIONS // len(scores)
+    mean = float(np.mean(list(scores.values())))
+    at_k = {
+        kind: {str(k): interval(rate(mean, k), QUESTIONS) for k in range(1, samples + 1)} for kind, rate in AT_K.items()
+    }
+    more = {"at_k": {"metric": "accuracy", **at_k}} if samples > 1 else {}
     return {
+        **more,
         "format": 1,
         "key": key,
         "task": "sums",
         "primary": "accuracy",
         "n_questions": QUESTIONS,
-        "samples": 1,
+        "samples": samples,
         "scores": {
-            "accuracy": interval(float(np.mean(list(scores.values()))), QUESTIONS),
+            "accuracy": interval(mean, QUESTIONS),
             "format": interval(0.99, QUESTIONS),
         },
         "by_level": {level: {"accuracy": interval(value, share)} for level, value in scores.items()},

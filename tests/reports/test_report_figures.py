@@ -10,7 +10,7 @@ from synthetic_runs import write_grid
 
 from reports import figures
 from reports.build import draw, draw_all, read_table
-from reports.compare import endpoint
+from reports.compare import POOLED, endpoint
 from reports.figures import curves, style
 from reports.tables import Study, read_study
 
@@ -19,7 +19,9 @@ ALL = (*figures.NAMES, *figures.DIAGNOSTICS)
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    return read_study([write_grid(tmp_path_factory.mktemp("figures") / "grid", steps=8, seeds=range(3))])
+    root = tmp_path_factory.mktemp("figures") / "grid"
+    noises = ["none", {"name": "flip", "rate": 0.2}, {"name": "flip", "rate": 0.4}]
+    return read_study([write_grid(root, steps=8, seeds=range(8), noises=noises, samples=4)])
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -41,8 +43,8 @@ def test_captions_and_alternative_texts(name: str, study: Study) -> None:
     caption = module.caption(table)
     assert "seed" in caption
     if name not in ("noise_floor", "spread_over_steps"):  # these show single runs and no interval
-        assert "3 seeds" in caption
-        assert "95% Student t" in caption
+        assert "8 seeds" in caption
+        assert "95% Wilson" in caption if name == "performance_profile" else "95% Student t" in caption
     assert "KRPO" in module.alt(table)
     assert any(character.isdigit() for character in module.alt(table))
 
@@ -50,7 +52,7 @@ def test_captions_and_alternative_texts(name: str, study: Study) -> None:
 def test_the_noise_floor_holds_every_pair_of_the_baselines_seeds_both_ways(study: Study) -> None:
     table = figures.load("noise_floor").table(study, endpoint(study))
     floor = table[(table.kind == "A/A") & (table.condition == "clean")].difference
-    assert len(floor) == 3 * 2
+    assert len(floor) == 8 * 7
     assert floor.sum() == pytest.approx(0)
     scores = study.scores.query("metric == 'accuracy' and level == 'all' and noise == 'none' and estimator == 'grpo'")
     assert floor.max() == pytest.approx(scores.value.max() - scores.value.min())
@@ -61,14 +63,15 @@ def test_the_spread_is_the_standard_deviation_over_seeds(study: Study) -> None:
     at = study.steps.query("estimator == 'krpo' and noise == 'none' and step == 4").accuracy
     row = table.query("estimator == 'krpo' and condition == 'clean' and step == 4").iloc[0]
     assert row.value == pytest.approx(at.std())
-    assert row.seeds == 3
+    assert row.seeds == 8
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_one_seed_and_one_arm_can_be_drawn(name: str, tmp_path: Path) -> None:
     small = read_study([write_grid(tmp_path / "g", steps=3, seeds=[0], estimators=["grpo", "krpo"], noises=["none"])])
     table = figures.load(name).table(small, endpoint(small))
-    assert table.empty == (name == "spread_over_steps")  # one seed has no spread
+    needs_more = ("spread_over_steps", "noise_sweep", "pass_at_k", "performance_profile")
+    assert table.empty == (name in needs_more)  # one seed has no spread, one condition is no sweep
     assert table.empty or draw(name, table.to_csv(index=False), 1)
 
 
@@ -78,6 +81,23 @@ def test_a_difference_drawn_by_hand(study: Study) -> None:
     value = scores.set_index("estimator").value
     row = table.query("level == 'hard' and condition == 'clean' and seed == 1").iloc[0]
     assert row.difference == pytest.approx(value["krpo"] - value["grpo"])
+
+
+def test_the_sweep_puts_clean_rewards_at_strength_zero(study: Study) -> None:
+    table = figures.load("noise_sweep").table(study, endpoint(study))
+    assert table.groupby("strength").condition.unique().map(list).to_dict() == {
+        0.0: ["clean"], 0.2: ["flip 0.2"], 0.4: ["flip 0.4"],
+    }  # fmt: skip
+    paired = figures.load("paired_difference").table(study, endpoint(study)).query("level == 'all'")
+    assert sorted(table.difference) == pytest.approx(sorted(paired[paired.condition != POOLED].difference))
+
+
+def test_pass_at_k_reads_the_scores_over_samples(study: Study) -> None:
+    table = figures.load("pass_at_k").table(study, endpoint(study))
+    one = table.query("estimator == 'grpo' and condition == 'clean' and seed == 0").set_index("k").value
+    assert one.index.tolist() == [1, 2, 3, 4]
+    assert one[4] == pytest.approx(1 - (1 - one[1]) ** 4)
+    assert table[table.k == 1].base.unique() == pytest.approx([0.29])
 
 
 def test_curves_are_averaged_over_bins_and_say_so(tmp_path: Path) -> None:
@@ -110,8 +130,8 @@ def test_nothing_of_the_users_matplotlib_settings_leaks_in(study: Study) -> None
 def test_both_widths_of_each_figure_are_saved(study: Study) -> None:
     table = figures.load("final_accuracy").table(study, endpoint(study))
     files, pictures = draw_all({"final_accuracy": table})
-    kinds = [f"{suffix}.{kind}" for suffix in ("", "-narrow") for kind in ("pdf", "svg", "png")]
-    assert set(files) == {f"figures/final_accuracy{end}" for end in [".csv", *kinds]}
+    ends = [".csv", ".pdf", ".svg", ".png", "-narrow.pdf", "-narrow.svg"]
+    assert set(files) == {f"figures/final_accuracy{end}" for end in ends}
     assert pictures[0].narrow_size[0] == round(96 * 3.35)
 
 
