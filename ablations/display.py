@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from ablations.executors.local import Event
+from ablations.executors.base import Event
 from ablations.plan import Cell, Plan
 
 
@@ -36,7 +36,10 @@ class _Tally:
             self.rewards[name] = event.data["row"].get("accuracy", event.data["row"].get("reward", float("nan")))
             self.running[name] = f"step {event.data['step']}/{self.cells[name].spec.steps}"
         elif event.kind == "evaluating":
-            self.running[name] = "evaluating"
+            total = event.data.get("total")
+            self.running[name] = f"evaluating {event.data['done']}/{total}" if total else "evaluating"
+        elif event.kind == "busy":
+            self.running[name] = "in another driver"
         else:
             self.running.pop(name, None)
             if name in self.cells:
@@ -45,7 +48,7 @@ class _Tally:
                 self.failed += event.kind != "done"
 
     def label(self, name: str) -> str:
-        return self.cells[name].spec.label() if name in self.cells else f"{name} (untrained)"
+        return self.cells[name].label if name in self.cells else f"{name} (untrained)"
 
     def left(self) -> str:
         """Time left, from the steps done so far; a run's evaluation is part of its steps' share."""

@@ -53,6 +53,7 @@ class GridFile:
     evaluation: EvalSpec = field(default_factory=lambda: EvalSpec(tasks=("sums",)))
     report: ReportSpec = field(default_factory=ReportSpec)
     effect: float | None = None  # of the primary endpoint
+    held_out_every: int | None = None  # steps between two points of the held-out curve
     name: str = ""
     question: str = ""
     primary_endpoint: str = ""
@@ -60,6 +61,8 @@ class GridFile:
     def __post_init__(self) -> None:
         if self.effect is not None and not self.effect > 0:
             raise BadInput(f"effect is {self.effect}; it must be above 0")
+        if self.held_out_every is not None and self.held_out_every < 1:
+            raise BadInput(f"held_out_every is {self.held_out_every}; it must be at least 1")
 
 
 @dataclass(frozen=True)

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
+import psutil
 import pytest
+from grids import GRID, ablate, command, processes, results, times_trained, wait_for
 
 from ablations.cli import main
-from ablations.grid import load_grid
-from ablations.plan import make_plan
 from krpo.rundir import RunDir, find_runs
-
-GRID = """\
-question: does it run?
-primary_endpoint: none
-base: {steps: 2, prompts_per_step: 3, group_size: 4, max_completion_length: 40}
-axes:
-  estimator: [grpo, krpo]
-seeds: [0, 1]
-evaluation: {tasks: [sums], limit: 6, temperature: 1.0}
-"""
 
 
 @pytest.fixture
@@ -36,36 +22,18 @@ def grid_file(tmp_path) -> Path:
     return file
 
 
-def ablate(grid_file: Path, *options: str, output: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, as a user runs it: the driver forks, which a test process should not."""
-    return subprocess.run(command(grid_file, *options, output=output), capture_output=True, text=True, timeout=280)
-
-
-def command(grid_file: Path, *options: str, output: Path | None = None) -> list[str]:
-    output = output or grid_file.parent / "runs"
-    return [sys.executable, "-m", "ablations.cli", "--grid", str(grid_file), "--output", str(output), *options]
-
-
-def results(root: Path) -> dict[str, Any]:
-    """Everything that a grid computes, by file: metrics without wall times, evaluation records, weights."""
-    found: dict[str, Any] = {}
-    for run in find_runs(root):
-        found[f"{run.key}/metrics"] = [{k: v for k, v in row.items() if k != "wall"} for row in run.metrics()]
-        for file in [run.checkpoint / "model.safetensors", *sorted(run.eval.glob("*.jsonl"))]:
-            found[f"{run.key}/{file.name}"] = file.read_bytes()
-    return found
-
-
-def test_a_grid_runs_and_the_second_time_nothing_is_trained(grid_file):
-    first = ablate(grid_file)
-    assert first.returncode == 0, first.stderr
+def test_two_drivers_share_a_grid_and_the_next_finds_it_done(grid_file):
+    both = [subprocess.Popen(command(grid_file), stdout=-1, stderr=-1, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=280) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert all("4 of 4 runs are done" in out for out, _ in said)
     root = grid_file.parent / "runs" / "study"
     runs = list(find_runs(root))
-    assert len(runs) == 4
     assert {run.status() for run in runs} == {"done"}
+    assert times_trained(root) == {run.key: 1 for run in runs}
+    assert len(runs) == 4
     assert all(set(run.evals()) == {"sums"} for run in runs)
     assert (root / "base" / "tiny" / "eval" / "sums.json").exists()
-    assert (root / "grid.yaml").exists()
 
     before = {p: p.stat().st_mtime_ns for p in root.rglob("*") if p.is_file()}
     second = ablate(grid_file)
@@ -73,9 +41,10 @@ def test_a_grid_runs_and_the_second_time_nothing_is_trained(grid_file):
     assert "4 of 4 runs are done (4 found done)" in second.stdout
     assert {p: p.stat().st_mtime_ns for p in root.rglob("*") if p.is_file()} == before
 
-    other_evaluation = ablate(grid_file, "--set", "evaluation.limit=9")
-    assert other_evaluation.returncode == 0
-    assert {run.evals()["sums"]["n_questions"] for run in runs} == {9}
+    other = ablate(grid_file, "--set", "evaluation.limit=9", "--only", "seed=1", "--limit", "1")
+    assert other.returncode == 0
+    assert "1 of 2 runs are done (1 not started, beyond --limit)" in other.stdout
+    assert sorted(run.evals()["sums"]["n_questions"] for run in runs) == [6, 6, 6, 9]
     trained = {p for p in before if p.name in ("metrics.jsonl", "model.safetensors")}
     assert all(p.stat().st_mtime_ns == before[p] for p in trained)  # evaluated again, not trained again
 
@@ -97,41 +66,46 @@ def test_a_failed_run_does_not_stop_the_others(grid_file):
 
 
 def test_interrupted_and_killed_it_goes_on_and_ends_with_the_same_bytes(grid_file, tmp_path):
-    undisturbed = ablate(grid_file, output=tmp_path / "undisturbed")
+    """A small version of the chaos test: Ctrl-C, a killed worker, a killed driver."""
+    longer = ("--set", "steps=12", "seeds=[0]", "--save-every", "3", "--workers", "1")
+    undisturbed = ablate(grid_file, *longer, output=tmp_path / "undisturbed")
     assert undisturbed.returncode == 0, undisturbed.stderr
-    for number, sent in enumerate([signal.SIGINT, signal.SIGKILL]):
-        process = subprocess.Popen(command(grid_file, "--workers", "1"), stderr=subprocess.PIPE, text=True)
-        wait_for(lambda n=number: len(list((tmp_path / "runs").glob("study/*/DONE"))) > n, process)
-        process.send_signal(sent)
-        _, message = process.communicate(timeout=60)
-        assert process.returncode == (1 if sent == signal.SIGINT else -signal.SIGKILL)
-        if sent == signal.SIGINT:
-            assert "interrupted" in message
-            assert "Traceback" not in message
-        assert not [line for line in processes() if str(grid_file) in line], "a worker outlived its driver"
-    finished = ablate(grid_file)
+    root = tmp_path / "runs" / "study"
+
+    def start(condition) -> subprocess.Popen[str]:
+        process = subprocess.Popen(command(grid_file, *longer), stderr=subprocess.PIPE, stdout=-1, text=True)
+        wait_for(condition, process)
+        return process
+
+    first = start(lambda: any(root.glob("*/resume/*/COMPLETE")))
+    first.send_signal(signal.SIGINT)
+    _, message = first.communicate(timeout=60)
+    assert first.returncode == 1
+    assert "interrupted" in message
+    assert "Traceback" not in message
+
+    second = start(lambda: any(root.glob("*/DONE")))  # one run trained, perhaps not yet evaluated
+    for worker in psutil.Process(second.pid).children():
+        worker.send_signal(signal.SIGKILL)
+    _, message = second.communicate(timeout=200)
+    assert second.returncode == 1
+    assert message.count("killed by SIGKILL") == 1
+
+    third = start(lambda: any("/resume" in str(p) for p in root.glob("*/resume/*/COMPLETE")) or len(done(root)) == 2)
+    third.send_signal(signal.SIGKILL)
+    third.communicate(timeout=60)
+    wait_for_end = psutil.wait_procs([psutil.Process(p) for p, c in processes().items() if str(grid_file) in c], 10)
+    assert not wait_for_end[1], "a worker outlived its driver"
+
+    finished = ablate(grid_file, *longer)
     assert finished.returncode == 0, finished.stderr
-    assert results(tmp_path / "runs" / "study") == results(tmp_path / "undisturbed" / "study")
+    assert results(root) == results(tmp_path / "undisturbed" / "study")
+    logs = "".join(run.log_file.read_text() for run in find_runs(root))
+    assert "training from checkpoint-" in logs  # it went on, it did not start again
 
 
-def wait_for(condition, process: subprocess.Popen[str], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def processes() -> list[str]:
-    time.sleep(0.5)
-    lines = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if (folder / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
-                lines.append((folder / "cmdline").read_text().replace("\0", " "))
-        except OSError:
-            continue
-    return lines
+def done(root: Path) -> list[Path]:
+    return list(root.glob("*/DONE"))
 
 
 @pytest.fixture
@@ -181,17 +155,3 @@ def test_bad_input_is_one_line_and_exit_2(grid_file, capsys, options, parts, mon
     for part in parts:
         assert part in error
     assert not (grid_file.parent / "runs").exists()
-
-
-def test_the_plan_names_every_run_and_its_state(grid_file, capsys):
-    options = ["--grid", str(grid_file), "--output", str(grid_file.parent / "runs")]
-    assert main([*options, "--plan"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4
-    assert all(line.startswith("missing") for line in lines)
-    plan = make_plan(load_grid(grid_file), grid_file.parent / "runs")
-    run = plan.cells[0].run
-    os.makedirs(run.path)
-    run.spec_file.write_text("torn: [")
-    run.done_file.write_text('{"evalu')  # a torn marker: the run is taken up again
-    assert plan.cells[0].state() == "unfinished"
