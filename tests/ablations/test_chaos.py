@@ -76,6 +76,4 @@ def tables(root: Path) -> dict[str, bytes]:
     from reports import render
 
     folder = render(root).parent / "tables"
-    return {
-        p.name: p.read_bytes() for p in folder.glob("*") if not any(w in p.name for w in ("cost", "environment"))
-    }
+    return {p.name: p.read_bytes() for p in folder.glob("*") if not any(w in p.name for w in ("cost", "environment"))}

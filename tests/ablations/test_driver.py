@@ -12,7 +12,10 @@ import pytest
 from grids import GRID, ablate, command, processes, results, times_trained, wait_for
 
 from ablations.cli import main
-from krpo.rundir import RunDir, find_runs
+from ablations.grid import load_grid
+from ablations.plan import make_plan
+from krpo.policies import policy_path
+from krpo.rundir import RunDir, find_runs, write_yaml
 
 
 @pytest.fixture
@@ -144,6 +147,12 @@ def test_a_full_disk_is_said_and_nothing_finished_is_lost(grid_file, small_disk)
         (["--set", "evaluation.samples=4", "--set", "evaluation.temperature=0"], ["temperature 0"]),
         (["--set", "seeds=[]"], ["seeds", "empty"]),
         (["--workers", "0"], ["--workers", "at least 1"]),
+        (["--only", "estimator=kpro"], ["--only estimator=kpro", "did you mean krpo"]),
+        (["--hang-minutes", "0"], ["--hang-minutes", "above 0"]),
+        (["--address", "auto"], ["--address is for --executor ray"]),
+        (["--option", "num_gpus=1"], ["local executor has no options"]),
+        (["--set", "seeds=[3, 3]"], ["--set seeds=[3, 3]", "seed 3 is given twice"]),
+        (["--set", "include=[{estimator: grpo}]"], ["stands twice", "include[0]"]),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(grid_file, capsys, options, parts, monkeypatch):
@@ -155,3 +164,20 @@ def test_bad_input_is_one_line_and_exit_2(grid_file, capsys, options, parts, mon
     for part in parts:
         assert part in error
     assert not (grid_file.parent / "runs").exists()
+
+
+def test_a_policy_that_changed_half_way_is_told_and_nothing_starts(grid_file, capsys):
+    policy = grid_file.parent / "policy"
+    shutil.copytree(policy_path("tiny"), policy)
+    options = ["--grid", str(grid_file), "--output", str(grid_file.parent / "runs"), "--set", f"policy={policy}"]
+    plan = make_plan(load_grid(grid_file, [f"policy={policy}"]), grid_file.parent / "runs")
+    plan.write()
+    write_yaml(plan.cells[0].run.spec_file, {"key": plan.cells[0].run.key})
+    before = sorted(plan.root.rglob("*"))
+    config = policy / "config.json"
+    config.write_text(config.read_text().replace("{", '{"changed": 1,', 1))
+    assert main(options) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.count("\n") == 0
+    assert f"the policy '{policy}' has changed since runs in {plan.root} were made" in error
+    assert sorted(plan.root.rglob("*")) == before
