@@ -17,9 +17,11 @@ those of stock TRL, bit for bit.
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -74,8 +76,8 @@ class KRPOTrainer(GRPOTrainer):
     undisturbed one would have drawn, and estimators that share a seed see the same rollouts at equal weights.
 
     A reward function may hand per-completion columns to the estimator with TRL's ``log_extra(name, values)``:
-    `correct`, `partial_credit` and `greedy_reward` are passed on as `correct_PG`, `partial_credit_PG` and
-    `greedy_rewards_P`.
+    `correct` and `partial_credit` are passed on as `correct_PG` and `partial_credit_PG`. For an estimator that asks for
+    `greedy_rewards_P` (ReMax), one greedy answer per prompt is sampled and scored beside the group.
     """
 
     _tag_names: ClassVar = ["trl", "grpo", "krpo"]
@@ -142,7 +144,13 @@ class KRPOTrainer(GRPOTrainer):
         self, inputs: list, prompts: list, completions: list, completion_ids_list: list
     ) -> torch.Tensor:
         started = time.perf_counter()
-        self._rewards_BF = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        try:
+            self._rewards_BF = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        except KrpoError:
+            raise
+        except Exception as error:
+            step = self.state.global_step
+            raise KrpoError(f"a reward function failed at step {step}: {type(error).__name__}: {error}") from error
         lengths_B = torch.tensor([len(ids) for ids in completion_ids_list], device=self.accelerator.device)
         self._lengths_B = gather(lengths_B)
         self._phase_seconds["reward"] += time.perf_counter() - started
@@ -153,8 +161,9 @@ class KRPOTrainer(GRPOTrainer):
         if not self.model.training:
             return output
         self._check_sampler()
+        greedy_P = self._greedy_rewards(inputs) if "greedy_rewards_P" in self.estimator.extras else None
         started = time.perf_counter()
-        advantages_B = self._advantages([example["prompt"] for example in inputs])
+        advantages_B = self._advantages([example["prompt"] for example in inputs], greedy_P)
         local = len(inputs)
         rank = self.accelerator.process_index
         output["advantages"] = advantages_B[rank * local : (rank + 1) * local]
@@ -173,7 +182,48 @@ class KRPOTrainer(GRPOTrainer):
                 f"nats a token on average ({self.args.max_sampler_difference} is allowed): its weights are others"
             )
 
-    def _advantages(self, prompts: list) -> torch.Tensor:
+    def _greedy_rewards(self, inputs: list) -> torch.Tensor:
+        """The reward of one greedy answer per prompt of the gathered batch, weighted and summed like the others. [P]"""
+        started = time.perf_counter()
+        prompts = [example["prompt"] for example in inputs]
+        first = {_prompt_id(prompt): place for place, prompt in reversed(list(enumerate(prompts)))}
+        places = sorted(first.values())
+        with self._greedy_decoding():
+            prompt_ids, images, fields = self._tokenize_prompts([prompts[place] for place in places])
+            completion_ids, _ = self._generate_single_turn(prompt_ids, images, fields, 1)
+        self._phase_seconds["rollout"] += time.perf_counter() - started
+        started = time.perf_counter()
+        texts = self.processing_class.batch_decode(completion_ids, skip_special_tokens=True)
+        of_prompt = {_prompt_id(prompts[place]): i for i, place in enumerate(places)}
+        chosen = [of_prompt[_prompt_id(prompt)] for prompt in prompts]
+        chat = is_conversational({"prompt": prompts[0]})
+        answers = [[{"role": "assistant", "content": texts[i]}] if chat else texts[i] for i in chosen]
+        rewards_BF = super()._calculate_rewards(inputs, prompts, answers, [completion_ids[i] for i in chosen])
+        self._pending_metrics.clear()  # what the reward functions logged of the greedy answers is no rollout's
+        self._pending_extra_logs.clear()
+        self._phase_seconds["reward"] += time.perf_counter() - started
+        rewards_B = (rewards_BF * self.reward_weights.to(rewards_BF.device)).nansum(dim=1)
+        return rewards_B.view(-1, self.num_generations)[:, 0]
+
+    @contextlib.contextmanager
+    def _greedy_decoding(self) -> Iterator[None]:
+        """Temperature 0 in whichever engine samples."""
+        if self.use_vllm:
+            temperature, self.vllm_generation.temperature = self.vllm_generation.temperature, 0.0
+            try:
+                yield
+            finally:
+                self.vllm_generation.temperature = temperature
+        else:
+            kept: Any = self.generation_config
+            self.generation_config: Any = copy.deepcopy(kept)
+            self.generation_config.update(do_sample=False, temperature=None, top_p=None, top_k=None, min_p=None)
+            try:
+                yield
+            finally:
+                self.generation_config = kept
+
+    def _advantages(self, prompts: list, greedy_P: torch.Tensor | None = None) -> torch.Tensor:
         """Advantages of the whole gathered batch. Returns [B] in generation order; logs what a study needs to see."""
         assert self._rewards_BF is not None
         G = self.num_generations
@@ -185,8 +235,13 @@ class KRPOTrainer(GRPOTrainer):
         prompt_ids_P = [_prompt_id(p) for p in gather_object(prompts)[::G]]
         step = self.state.global_step
 
-        observed_PG = self.noise(true_PG, seed=self.args.seed, step=step, prompt_ids_P=prompt_ids_P)
+        # The greedy answer is one more answer of its group: the verifier errs on it as on the others.
+        asked = true_PG if greedy_P is None else torch.cat([true_PG, greedy_P[:, None]], dim=1)
+        observed = self.noise(asked, seed=self.args.seed, step=step, prompt_ids_P=prompt_ids_P)
+        observed_PG = observed[:, :G].contiguous()
         extras = self._extras(prompt_ids_P, G)
+        if greedy_P is not None:
+            extras["greedy_rewards_P"] = observed[:, G]
         advantages_PG = self.estimator(observed_PG, mask_PG=mask_PG, **extras)
         if not torch.isfinite(advantages_PG).all():
             raise BadInput(
@@ -205,20 +260,17 @@ class KRPOTrainer(GRPOTrainer):
                 extras[name] = self._lengths_B.view(-1, G)
             elif name in ("seed", "step"):
                 extras[name] = self.args.seed if name == "seed" else self.state.global_step
-            else:
-                column = {
-                    "correct_PG": "correct",
-                    "partial_credit_PG": "partial_credit",
-                    "greedy_rewards_P": "greedy_reward",
-                }.get(name)
-                values = self._logs["extra"].get(column) if column else None
+            elif name in ("correct_PG", "partial_credit_PG"):
+                column = name.removesuffix("_PG")
+                values = self._logs["extra"].get(column)
                 if not values:
                     raise BadInput(
-                        f"estimator '{self.args.advantage_estimator}' needs {name}, which nothing here provides"
-                        + (f"; a reward function provides it with log_extra('{column}', values)" if column else "")
+                        f"estimator '{self.args.advantage_estimator}' needs {name}; a reward function provides it with "
+                        f"log_extra('{column}', values)"
                     )
-                column_PG = torch.tensor(list(values), dtype=torch.float32, device=self.accelerator.device).view(-1, G)
-                extras[name] = column_PG[:, 0] if name.endswith("_P") else column_PG
+                extras[name] = torch.tensor(list(values), dtype=torch.float32, device=self._lengths_B.device).view(
+                    -1, G
+                )
         return extras
 
     def _log_advantages(

@@ -183,6 +183,44 @@ def test_the_held_out_curve_changes_nothing(tmp_path):
     assert not plain.held_out_file.exists()
 
 
+def test_remax_judges_by_a_greedy_answer(record, tmp_path):
+    """The greedy reward of each prompt, computed here with the untrained model, is what is subtracted."""
+    from krpo.policies import load_policy
+    from krpo.tasks import make_task
+
+    seen = record("run", estimator=Named("remax"), steps=1, prompts_per_step=6)
+    model, tokenizer = load_policy("tiny")
+    task = make_task("sums")
+    rows = task.train_rows(0, 6)
+    for row, rewards_G, advantages_G in zip(rows, seen.rewards[0], seen.advantages[0], strict=True):
+        ids = tokenizer(row.prompt, return_tensors="pt").input_ids
+        answer = tokenizer.decode(model.generate(ids, do_sample=False, max_new_tokens=40)[0, ids.shape[1] :])
+        greedy = float(task.verify(answer.replace("<eos>", ""), row).correct)
+        assert torch.equal(advantages_G, rewards_G - greedy)
+
+
+def test_the_trainer_gives_every_estimator_what_it_asks_for(tmp_path):
+    from krpo.advantages import available_estimators, make_estimator
+
+    params = {"composed": {"baseline": "group_mean", "scale": "group_std"}}
+    asking = [name for name in available_estimators() if make_estimator(name, **params.get(name, {})).extras]
+    assert {"remax", "sgpo", "grpo_lead", "krpo_persistent", "krpo_shuffled"} <= set(asking)
+    for name in asking:
+        spec = {"steps": 2, "prompts_per_step": 2, "group_size": 3, "max_completion_length": 20}
+        run = train(RunSpec(**spec, estimator=Named(name)), tmp_path / name)
+        assert len(run.metrics()) == 2, name
+
+
+def test_a_reward_function_that_raises_is_named(monkeypatch, tmp_path):
+    def broken(self, completions, **_):
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(TaskReward, "accuracy", broken)
+    with pytest.raises(KrpoError, match="a reward function failed at step 0: ZeroDivisionError: division by zero"):
+        train(RunSpec(**SHORT), tmp_path / "run")
+    assert RunDir(tmp_path / "run").status() == "failed"
+
+
 def test_lora_trains_an_adapter_and_leaves_a_whole_model(tmp_path):
     from krpo.policies import load_policy
 
