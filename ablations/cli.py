@@ -122,11 +122,12 @@ def _run(args: argparse.Namespace) -> int:
     grid = load_grid(args.grid, args.assignments)
     plan = make_plan(grid, args.output)
     cells = select(plan.cells, args.only)
-    executor = _executor(args, plan)
     if args.plan:
         from ablations import listing
+        from ablations.executors import local_workers
 
-        for line in listing.lines(plan, cells, executor.workers, measure=args.executor == "local"):
+        workers = args.workers or local_workers(args.slots_per_gpu)
+        for line in listing.lines(plan, cells, workers, measure=args.executor == "local"):
             print(line, flush=True)
         return 0
 
@@ -136,7 +137,7 @@ def _run(args: argparse.Namespace) -> int:
 
     outcome = run_plan(
         plan,
-        executor,
+        _executor(args, plan),
         Options(args.save_every, args.keep_checkpoints, grid.file.held_out_every),
         LiveDisplay() if sys.stderr.isatty() and not args.plain else PlainDisplay(),
         cells=cells,

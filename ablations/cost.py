@@ -53,30 +53,40 @@ class Estimate:
 
 
 def estimate(
-    plan: Plan, todo: Sequence[tuple[Cell, Standing]], done: Sequence[tuple[Cell, Standing]], workers: int
-) -> Estimate:
+    plan: Plan,
+    todo: Sequence[tuple[Cell, Standing]],
+    done: Sequence[tuple[Cell, Standing]],
+    workers: int,
+    *,
+    measure: bool,
+) -> Estimate | None:
     """Time and disk of the cells of ``todo``, ``workers`` at a time.
 
-    Raises `KrpoError` where a calibration run fails.
+    ``measure``: calibrate on this machine the kinds of runs that no stored time tells of. Returns None where nothing is
+    known. Raises `KrpoError` where a calibration run fails.
     """
-    if not todo:
-        return Estimate(0.0, 0.0, "nothing to do")
     stored = _stored(done)
     kinds = {kind(cell.spec): cell for cell, _ in reversed(todo)}
     unknown = {k: cell for k, cell in kinds.items() if k not in stored}
     started = time.monotonic()
     costs, start_up = dict(stored), 0.0
-    if unknown:
+    if unknown and measure:
         first = dict(list(unknown.items())[:MOST_KINDS])
         calibrated, start_up = calibrate(first, plan.grid.evaluation, workers)
         costs |= calibrated
+    if not costs:
+        return None
     took = time.monotonic() - started
     each = [_scaled(costs, cell.spec).seconds(cell.spec.steps) for cell, _ in todo]
     untrained = [] if _base_done(plan) else [max(c.evaluation_seconds for c in costs.values())]
     seconds = start_up + _makespan(untrained + each, workers)
     size = sum(_scaled(costs, cell.spec).bytes for cell, _ in todo)
     n = sum(1 for cell, _ in done if kind(cell.spec) in kinds)
-    source = f"times of {n} finished runs" if not unknown else f"a calibration of {took:.0f} seconds on this machine"
+    source = (
+        f"times of {n} finished runs"
+        if not (unknown and measure)
+        else f"a calibration of {took:.0f} seconds on this machine"
+    )
     return Estimate(seconds, size, source)
 
 

@@ -22,8 +22,8 @@ def lines(plan: Plan, cells: Sequence[Cell], workers: int, *, measure: bool = Tr
     done = [(cell, stands) for cell, stands in found if stands.state == "done"]
     yield from power_lines(plan, done)
     todo = [(cell, stands) for cell, stands in found if stands.state in ("missing", "stale")]
-    if measure and todo:
-        yield from _cost_lines(plan, todo, done, workers)
+    if todo:
+        yield from _cost_lines(plan, todo, done, workers, measure)
 
 
 def power_lines(plan: Plan, done: Sequence[tuple[Cell, Standing]]) -> list[str]:
@@ -40,11 +40,18 @@ def power_lines(plan: Plan, done: Sequence[tuple[Cell, Standing]]) -> list[str]:
 
 
 def _cost_lines(
-    plan: Plan, todo: Sequence[tuple[Cell, Standing]], done: Sequence[tuple[Cell, Standing]], workers: int
+    plan: Plan,
+    todo: Sequence[tuple[Cell, Standing]],
+    done: Sequence[tuple[Cell, Standing]],
+    workers: int,
+    measure: bool,
 ) -> Iterator[str]:
     from ablations.cost import estimate
 
-    cost = estimate(plan, todo, done, workers)
+    cost = estimate(plan, todo, done, workers, measure=measure)
+    if cost is None:
+        yield f"cost: {len(todo)} runs to do; no finished run yet that tells how long one takes on this executor"
+        return
     free = shutil.disk_usage(_existing(plan.root)).free
     yield (
         f"cost: {len(todo)} runs to do, about {duration(cost.seconds)} with {workers} at a time, "

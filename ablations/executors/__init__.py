@@ -56,7 +56,7 @@ def make_executor(
 
         gpus = visible_gpus()
         return LocalExecutor(
-            workers or (len(gpus) * slots_per_gpu if gpus else len(os.sched_getaffinity(0))),
+            workers or local_workers(slots_per_gpu),
             preload=functools.partial(_preload, evaluation),
             gpus=gpus,
             threads=threads,
@@ -73,6 +73,13 @@ def make_executor(
     return SlurmExecutor(
         workers or 32, folder=scratch, threads=threads, memory_gb=memory_gb, cluster="slurm", options=given
     )
+
+
+def local_workers(slots_per_gpu: int = 1) -> int:
+    """Runs at a time on this machine: one per GPU slot, or one per core."""
+    from ablations.executors.local import visible_gpus
+
+    return len(visible_gpus()) * slots_per_gpu or len(os.sched_getaffinity(0))
 
 
 def _preload(evaluation: EvalSpec) -> None:
