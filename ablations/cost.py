@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 from ablations.executors.base import Job, Send
-from ablations.executors.local import LocalExecutor
+from ablations.executors.local import LocalExecutor, visible_gpus
 from ablations.options import Options
 from ablations.plan import Cell, Plan
 from ablations.standing import Standing
@@ -151,7 +151,7 @@ def calibrate(kinds: Mapping[RunSpec, Cell], evaluation: EvalSpec, workers: int)
                 small = replace(cell, spec=spec, run=run, evaluation=some)
                 jobs.append(Job(run.key, functools.partial(_work, small), run.log_file))
                 runs[run.key] = (name, small)
-        for event in LocalExecutor(workers).execute(jobs):
+        for event in LocalExecutor(workers, gpus=visible_gpus()).execute(jobs):
             if event is not None and event.kind in ("failed", "died"):
                 raise KrpoError(f"a calibration run failed ({runs[event.job.name][1].label}): {event.data['reason']}")
         measured: dict[RunSpec, list[Cost]] = defaultdict(list)

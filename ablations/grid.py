@@ -80,7 +80,8 @@ class Grid:
     def to_plain(self) -> dict[str, Any]:
         """What `grid.yaml` in the grid's directory holds: resolved, each setting that varies with all its values."""
         plain = {**to_plain(self.file), "name": self.name}
-        if self.file.zip or self.file.include:
+        if self.file.zip or self.file.include or self.file.exclude:  # no product of the axes: say how many runs it is
+            plain["runs"] = len(self.specs)
             varied = [k for part in (self.file.axes, *self.file.zip, *self.file.include) for k in part]
             plain["axes"] = {key: self._values(key) for key in dict.fromkeys(varied)}
         for key in ("zip", "include", "exclude"):

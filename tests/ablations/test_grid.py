@@ -121,6 +121,8 @@ def test_include_adds_runs_and_exclude_takes_them_out(tmp_path):
     stored = grid.to_plain()  # what a report reads: every value that occurs
     assert stored["axes"]["estimator"] == ["grpo", "krpo", "rloo"]
     assert len(stored["axes"]["noise"]) == 3
+    assert stored["runs"] == len(grid.specs) == 15
+    assert "runs" not in grid_from(tmp_path, GRID).to_plain()
 
 
 def test_includes_alone_make_a_grid(tmp_path):
