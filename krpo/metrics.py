@@ -42,6 +42,8 @@ KEPT = (
     "advantage_max",
     "zero_advantage_groups",
     "sign_mismatch",
+    "kalman_gain",
+    "innovation_rms",
     "kl",
     "entropy",
     "formatted",

@@ -294,6 +294,8 @@ class KRPOTrainer(GRPOTrainer):
         }
         for name, value in values.items():
             metrics[name].append(value.item())
+        for name, number in self.estimator.diagnostics(observed_PG, mask_PG=mask_PG).items():
+            metrics[name].append(number)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if self.model.training:

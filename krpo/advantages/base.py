@@ -182,6 +182,12 @@ class AdvantageEstimator:
     def compute(self, batch: Batch) -> torch.Tensor:
         raise NotImplementedError
 
+    def diagnostics(self, rewards_PG: torch.Tensor, *, mask_PG: torch.Tensor | None = None) -> dict[str, float]:
+        """What the estimator can say of itself on a batch, for the training log; a filter gives its gain and
+        innovation. Changes no state.
+        """
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         """What must be saved with a checkpoint, as JSON can hold it; empty for a stateless estimator."""
         return {}

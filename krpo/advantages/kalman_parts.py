@@ -15,15 +15,15 @@ weighs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 
 import numpy as np
 import torch
 
 from krpo.advantages import kalman
-from krpo.advantages.base import AdvantageEstimator, Baseline, Batch, Scale, require
-from krpo.advantages.group import per_group
+from krpo.advantages.base import AdvantageEstimator, Baseline, Batch, Scale, check_batch, require
+from krpo.advantages.group import batch_rms, per_group
 from krpo.advantages.kalman import Model
 from krpo.advantages.registry import register_baseline, register_scale
 
@@ -195,6 +195,16 @@ class LinearFilter(Linear):
 
     def matrix_nn(self, n: int) -> np.ndarray:
         return (np.eye(n) - self.baseline.weights_nn(n)) / (self.scale.std_n(n) + self.scale.eps)[:, None]
+
+    def diagnostics(self, rewards_PG: torch.Tensor, *, mask_PG: torch.Tensor | None = None) -> dict[str, float]:
+        """`kalman_gain`: K_G, the weight of a group's last answer. `innovation_rms`: root mean square of
+        r_i - x_{i|i-1}.
+        """
+        batch = check_batch(rewards_PG, mask_PG)
+        model = Model(**{f.name: getattr(self.baseline, f.name) for f in fields(Model)})
+        innovation_PG = batch.rewards_PG - Prediction(**asdict(model))(batch)
+        gain = float(kalman.posterior(model, rewards_PG.shape[1]).weights_nn[-1, -1])
+        return {"kalman_gain": gain, "innovation_rms": float(batch_rms(innovation_PG))}
 
 
 def pair(

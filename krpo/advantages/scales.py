@@ -104,6 +104,9 @@ class Rescaled(AdvantageEstimator):
     def compute(self, batch: Batch) -> torch.Tensor:
         return self.scale(self.inner.compute(batch), batch)
 
+    def diagnostics(self, rewards_PG: torch.Tensor, *, mask_PG: torch.Tensor | None = None) -> dict[str, float]:
+        return self.inner.diagnostics(rewards_PG, mask_PG=mask_PG)
+
     def state_dict(self) -> dict[str, Any]:
         return self.inner.state_dict()
 

@@ -123,3 +123,20 @@ def test_equals_the_plain_loop_for_any_rewards_holes_and_parameters(
         want = [0.0 if r is None else next(scored) for r in row]
         size = 12 / math.sqrt(min(R, P + Q))  # rewards are within 12 of the prior mean
         assert got == pytest.approx(want, rel=1e-9, abs=1e-12 * size)
+
+
+def test_diagnostics_are_the_gain_and_the_innovations_of_the_loop():
+    rewards_PG = torch.rand(5, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    squares, gain = [], 0.0
+    for rewards_G in rewards_PG.tolist():
+        x, variance = 0.0, 1.0
+        for reward in rewards_G:
+            predicted = variance + 1e-5
+            gain = predicted / (predicted + 1e-2)
+            squares.append((reward - x) ** 2)
+            x, variance = x + gain * (reward - x), (1 - gain) * predicted
+    for name in ("krpo", "krpo_unit_rms"):
+        said = make_estimator(name).diagnostics(rewards_PG)
+        assert said["kalman_gain"] == pytest.approx(gain, rel=1e-12)
+        assert said["innovation_rms"] == pytest.approx((sum(squares) / len(squares)) ** 0.5, rel=1e-12)
+    assert make_estimator("grpo").diagnostics(rewards_PG) == {}
