@@ -17,15 +17,16 @@ from reports.compare import Endpoint, endpoint
 from reports.figures import paired_difference, style
 from reports.formats import Table
 from reports.page import Picture, render_page, results_json
+from reports.selection import Selection
 from reports.tables import Study, read_study
 
 KINDS: Mapping[int, tuple[str, ...]] = {2: ("pdf", "svg", "png"), 1: ("pdf", "svg")}
 """What a figure is saved as, for two columns and for one."""
 
 
-def build_files(roots: Sequence[Path]) -> dict[str, bytes]:
+def build_files(roots: Sequence[Path], selection: Selection) -> dict[str, bytes]:
     """Every file of the report by its path below the report's folder."""
-    study = read_study(roots)
+    study = read_study(roots, selection)
     end = endpoint(study)
     differences = paired_difference.table(study, end)
     shown = {name: figures.load(name).table(study, end) for name in (*figures.NAMES, *figures.DIAGNOSTICS)}

@@ -23,6 +23,14 @@ def parser() -> argparse.ArgumentParser:
         help="a grid directory, as in runs/quick; several are merged into one report",
     )
     it.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: DIR/report)")
+    it.add_argument(
+        "--select",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only runs with this setting, as in estimator=krpo or 'noise=flip(rate=0.2)'; may be repeated",
+    )
+    it.add_argument("--since", metavar="DATE", help="only runs that started since then, as in 2026-11-01 (UTC)")
     return it
 
 
@@ -31,8 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def body() -> int:
         from reports.report import render_report
+        from reports.selection import parse
 
-        done = render_report(arguments.grids, arguments.output)
+        done = render_report(arguments.grids, arguments.output, parse(arguments.select, arguments.since))
         if not done.changed:
             print("nothing changed since this report was made", file=sys.stderr)
         print(done.page)

@@ -15,13 +15,22 @@ from markupsafe import Markup
 
 from krpo import __version__
 from krpo.rundir import dumps
-from reports.compare import Endpoint, comparisons, contrast, primary_comparisons, unpaired_seeds
+from reports.compare import (
+    Endpoint,
+    base_scores,
+    comparisons,
+    contrast,
+    final_scores,
+    primary_comparisons,
+    summarise,
+    unpaired_seeds,
+)
 from reports.figures import DIAGNOSTICS
 from reports.formats import Table
 from reports.limits import not_tested
 from reports.names import estimator_name
 from reports.tables import Study
-from reports.verdict import Verdict, judge, judge_row
+from reports.verdict import Verdict, judge, judge_row, points
 
 HERE = Path(__file__).parent
 
@@ -106,7 +115,7 @@ def findings(study: Study, end: Endpoint | None, differences: pd.DataFrame) -> F
 def caveats(study: Study, end: Endpoint | None) -> list[str]:
     """What a reader must know before believing the finding."""
     counts = study.runs.status.value_counts()
-    told = []
+    told = [f"Only a selection of the runs is shown: {study.selection}."] if study.selection else []
     if failed := int(counts.get("failed", 0)):
         arms = study.runs[study.runs.status == "failed"].estimator.map(estimator_name).value_counts()
         told.append(
@@ -142,6 +151,8 @@ def facts(study: Study, end: Endpoint | None) -> list[tuple[str, str]]:
     done = int((runs.status == "done").sum())
     seeds = runs.seed.nunique()
     told = [("Primary endpoint", _endpoint_text(end))] if end is not None else []
+    if end is not None and (gains := _gains(study, end)):
+        told.append(("Gained by training", gains))
     told += [
         ("Runs", f"{done} of {study.planned or len(runs)} done, {seeds} {'seed' if seeds == 1 else 'seeds'}"),
         ("Arms", ", ".join(estimator_name(arm) for arm in study.estimators)),
@@ -149,6 +160,15 @@ def facts(study: Study, end: Endpoint | None) -> list[tuple[str, str]]:
         ("Policy and task", f"{', '.join(dict.fromkeys(runs.policy))} on {', '.join(dict.fromkeys(runs.task))}"),
     ]
     return told
+
+
+def _gains(study: Study, end: Endpoint) -> str:
+    """What each arm gained over the untrained policy in the first condition: is there any learning to compare?"""
+    scores = final_scores(study, end.task, end.metric)
+    found = summarise(scores[scores.level == end.level], base_scores(study, end.task, end.metric))
+    found = found[(found.condition == found.condition.iloc[0]) & found.gain.notna()] if len(found) else found
+    told = [f"{estimator_name(row.estimator)} {points(row.gain, sign=True)}" for row in found.itertuples()]
+    return f"{', '.join(told)} points over the untrained policy ({found.condition.iloc[0]})" if told else ""
 
 
 def _endpoint_text(end: Endpoint) -> str:

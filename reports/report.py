@@ -14,6 +14,7 @@ from pathlib import Path
 
 from krpo.errors import BadInput
 from krpo.rundir import dumps, find_runs, write_text
+from reports.selection import Selection, parse
 
 STATE = ".state.json"
 LIBRARIES = ("numpy", "scipy", "pandas", "matplotlib", "jinja2")
@@ -30,19 +31,30 @@ class Rendered:
     changed: bool
 
 
-def render(root: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Path:
+def render(
+    root: str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    select: Sequence[str] = (),
+    since: str | None = None,
+) -> Path:
     """Render the report of a grid directory (or of several, merged) and return the path of its `index.html`.
 
     ``out`` defaults to `<root>/report`, and for several grids to `<first root's parent>/<names joined by +>/report`.
+    ``select`` (`["estimator=krpo", ...]`) and ``since`` (a date) keep some of the runs.
+
     Raises `BadInput` where there is nothing to report on or where the output cannot be written.
     """
-    return render_report(root, out).page
+    return render_report(root, out, parse(select, since)).page
 
 
-def render_report(root: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Rendered:
+def render_report(
+    root: str | Path | Sequence[str | Path], out: str | Path | None = None, selection: Selection | None = None
+) -> Rendered:
     roots = [Path(root)] if isinstance(root, (str, Path)) else [Path(one) for one in root]
     folder = Path(out) if out is not None else _default(roots)
-    inputs = fingerprint(roots)
+    selection = selection or Selection()
+    inputs = fingerprint(roots, selection)
     page = folder / "index.html"
     before = _state(folder)
     if before.get("inputs") == inputs and all(
@@ -52,7 +64,7 @@ def render_report(root: str | Path | Sequence[str | Path], out: str | Path | Non
     from reports.build import build_files  # pandas and matplotlib: only now
 
     _check_writable(folder)
-    files = build_files(roots)
+    files = build_files(roots, selection)
     try:
         _write(folder, files, old=before.get("files", {}))
         digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
@@ -80,9 +92,9 @@ def _default(roots: Sequence[Path]) -> Path:
     return roots[0].resolve().parent / "+".join(root.resolve().name for root in roots) / "report"
 
 
-def fingerprint(roots: Sequence[Path]) -> str:
+def fingerprint(roots: Sequence[Path], selection: Selection) -> str:
     """A hash of everything that the report depends on: stored data, this package's code, the libraries' versions."""
-    whole = hashlib.sha256()
+    whole = hashlib.sha256(f"{selection.words}\n".encode())
     for name in LIBRARIES:
         whole.update(f"{name} {importlib.metadata.version(name)}\n".encode())
     here = Path(__file__).parent

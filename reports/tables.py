@@ -25,7 +25,10 @@ from krpo.rundir import RunDir
 from krpo.spec import canonical
 from reports.names import condition_name, named
 from reports.plan import Plan, StoredRun, axis_order, once, planned_runs, read_plan, stored_runs
+from reports.selection import Selection
 from reports.stored import FORMAT, Note, check_format, flatten, read_object, read_rows
+
+EVERYTHING = Selection()
 
 ARM = ("estimator", "seed")
 """What is compared, and over what: every other field that varies makes a condition."""
@@ -50,6 +53,7 @@ class Study:
     specs: Mapping[str, Mapping[str, Any]]  # run -> specification
     manifests: Mapping[str, Mapping[str, Any]]  # run -> manifest, keys dotted
     planned: int | None  # runs that the grid files ask for
+    selection: str  # which runs were asked for; empty for all
     notes: tuple[Note, ...]
 
     @property
@@ -62,13 +66,16 @@ class Study:
         return list(dict.fromkeys(self.runs.estimator))
 
 
-def read_study(roots: Sequence[str | Path]) -> Study:
-    """Read one grid directory or several. Raises `BadInput` where there is nothing to report on."""
+def read_study(roots: Sequence[str | Path], selection: Selection = EVERYTHING) -> Study:
+    """Read one grid directory or several, or a selection of their runs.
+
+    Raises `BadInput` where there is nothing to report on.
+    """
     paths = [Path(root) for root in roots]
     notes: list[Note] = []
     plans = [read_plan(path) for path in paths]
     stored = [run for path, plan in zip(paths, plans, strict=True) for run in stored_runs(path, plan, notes)]
-    stored = once(stored, notes)
+    stored = selection.apply(once(stored, notes))
     curves = {one.run.key: _read_steps(one.run, notes) for one in stored}
     runs = _describe(stored, curves, plans, notes)
     done = [one.run for one in stored if one.run.status() == "done"]
@@ -89,7 +96,8 @@ def read_study(roots: Sequence[str | Path]) -> Study:
         base=_read_base(paths, notes),
         specs={one.run.key: one.spec for one in stored},
         manifests={one.run.key: one.manifest for one in stored},
-        planned=planned_runs(plans),
+        planned=None if selection.words else planned_runs(plans),
+        selection=selection.words,
         notes=tuple(notes),
     )
 

@@ -14,6 +14,7 @@ NAME = "optimisation"
 TITLE = "Optimisation"
 LABELS = {
     "grad_norm": "gradient norm",
+    "grad_clipped": "steps clipped",
     "entropy": "entropy",
     "kl": "KL to the start",
     "clip_ratio": "clipped ratios",

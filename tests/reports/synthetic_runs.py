@@ -173,7 +173,13 @@ def manifest(spec: RunSpec) -> dict[str, Any]:
         "versions": {"python": "3.11.2", "torch": "2.13.0+cpu", "trl": "1.16.0", "transformers": "5.17.0"},
         "base_weights": "ab" * 32,
         "data": "cd" * 32,
-        "wall": {"host": "laboratory", "cores": 2, "seconds": 30.0 + spec.seed, "peak_memory_mb": 812.0},
+        "wall": {
+            "started": 1.0,
+            "host": "laboratory",
+            "cores": 2,
+            "seconds": 30.0 + spec.seed,
+            "peak_memory_mb": 812.0,
+        },
     }
 
 

@@ -142,3 +142,17 @@ def test_area_and_collapse() -> None:
     assert statistics.collapsed(up, finite=False)
     assert statistics.collapsed(up, format_rate=0.05)
     assert not statistics.collapsed(up, format_rate=0.95)
+
+
+def test_aggregates_equal_rliables() -> None:
+    """In an environment of its own: rliable needs pandas below 3."""
+    reason = "rliable is not installed (pip install rliable 'pandas<3' in an environment of its own)"
+    library = pytest.importorskip("rliable.library", reason=reason)
+    metrics = pytest.importorskip("rliable.metrics", reason=reason)
+    a, b = generator(0, "a").random((9, 3)), generator(0, "b").random((7, 3))
+    assert statistics.iqm(a) == pytest.approx(metrics.aggregate_iqm(a), abs=1e-12)
+    assert statistics.optimality_gap(a) == pytest.approx(metrics.aggregate_optimality_gap(a), abs=1e-12)
+    assert statistics.improvement(a, b) == pytest.approx(metrics.probability_of_improvement(a, b), abs=1e-12)
+    tau = np.linspace(0, 1, 21)
+    theirs = library.run_score_deviation(a[:, :1], tau)
+    assert statistics.performance_profile(a[:, 0], tau).share == pytest.approx(theirs, abs=1e-12)

@@ -225,6 +225,30 @@ def test_several_grids(one_figure: None, tmp_path: Path) -> None:
     assert "RLOO" in page.read_text()
 
 
+def test_a_selection_says_so(one_figure: None, tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "grid", steps=2, seeds=[0, 1, 2])
+    page = reports.render(grid, select=["noise=flip(rate=0.2)", "seed=0", "seed=1"], since="1969-01-01")
+    text = page.read_text()
+    assert "Only a selection of the runs is shown: noise = flip(rate=0.2); seed = 0 or 1" in text
+    assert "4 of 4 done, 2 seeds" in text
+    assert render_report(grid).changed  # another question, another report
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--select", "estimater=krpo"], "did you mean estimator"),
+        (["--select", "estimator=kpro"], "did you mean krpo"),
+        (["--select", "krpo"], "expected key=value"),
+        (["--since", "yesterday"], "expected a date"),
+        (["--since", "2999-01-01"], "no run fits"),
+    ],
+)
+def test_a_wrong_selection(options: list[str], told: str, grid: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main([str(grid), *options]) == 2
+    assert told in capsys.readouterr().err
+
+
 def python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
