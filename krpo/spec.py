@@ -29,7 +29,7 @@ class RunSpec:
     """One training run. Each field's text is its `--help`."""
 
     policy: str = option("tiny", "the model: `tiny` (built in), a Hugging Face name, or a local folder")
-    task: Named = option(Named("sums"), "questions and their verifier: sums, arithmetic, gsm8k, math")
+    task: Named = option(Named("sums"), "questions and their verifier: sums, arithmetic, gsm8k, math, reasoning_gym")
     estimator: Named = option(Named("krpo"), "advantage estimator; its parameters by --set estimator.NAME=VALUE")
     noise: Named = option(Named("none"), "noise on the training reward, never on evaluation: none, gaussian, flip, ...")
     seed: int = option(0, "the one seed; data order, rollouts and noise are derived from it")

@@ -7,7 +7,7 @@
 No torch is needed here.
 """
 
-from krpo.tasks import arithmetic, gsm8k, math, sums  # noqa: F401  (they register themselves)
+from krpo.tasks import arithmetic, gsm8k, math, reasoning_gym, sums  # noqa: F401  (they register themselves)
 from krpo.tasks.base import Row, Task
 from krpo.tasks.registry import available_tasks, make_task, register_task
 
