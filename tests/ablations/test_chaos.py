@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-import signal
 import subprocess
 import time
 from pathlib import Path
 
 import psutil
 import pytest
-from grids import ablate, command, results, times_trained
+from grids import command, results, times_trained
 
 from krpo.rundir import find_runs
 
@@ -24,6 +23,7 @@ axes:
 seeds: [0, 1, 2]
 evaluation: {tasks: [sums], limit: 60, samples: 2, temperature: 1.0}
 """
+SAVE = ("--save-every", "5")
 KILLS = 30
 
 
@@ -34,36 +34,53 @@ def test_thirty_kills_change_nothing(tmp_path):
     file.write_text(GRID)
     undisturbed = subprocess.run(command(file, output=tmp_path / "undisturbed"), capture_output=True, text=True)
     assert undisturbed.returncode == 0, undisturbed.stderr
-
-    rng, kills, statuses = random.Random(0), {"driver": 0, "worker": 0}, []
-    log = (tmp_path / "driver.log").open("w")
-    while sum(kills.values()) < KILLS:
-        driver = subprocess.Popen(command(file, "--save-every", "5"), stdout=log, stderr=log)
-        while driver.poll() is None and sum(kills.values()) < KILLS:
-            time.sleep(rng.uniform(0.2, 12))
-            kind = rng.choice(["driver", "worker"])
-            try:
-                victims = [psutil.Process(driver.pid)]
-                if kind == "worker":
-                    victims = victims[0].children()
-                if victims and driver.poll() is None:
-                    rng.choice(victims).send_signal(signal.SIGKILL)
-                    kills[kind] += 1
-            except psutil.NoSuchProcess:
-                continue
-        driver.kill() if sum(kills.values()) >= KILLS else None
-        statuses.append(driver.wait())
-        root = tmp_path / "runs" / "study"
-        if all_done(root) and sum(kills.values()) < KILLS:
-            pytest.fail(f"the grid was done after {kills}; make its runs longer")
-    finished = ablate(file, "--save-every", "5")
-    print(f"kills: {kills}; drivers that ended by themselves: {sum(s >= 0 for s in statuses)} of {len(statuses)}")
+    print(disturb(file))
+    finished = subprocess.run([*command(file), *SAVE], capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
+    check(tmp_path)
+
+
+def disturb(file: Path) -> str:
+    """Start the driver again and again, and kill it or one of its workers, mostly while workers work."""
+    rng, killed = random.Random(0), {"driver": 0, "worker": 0}
+    root = file.parent / "runs" / "study"
+    drivers = 0
+    with (file.parent / "driver.log").open("w") as log:
+        while sum(killed.values()) < KILLS:
+            assert not all_done(root), f"the grid was done after {killed}; make its runs longer"
+            driver = psutil.Popen([*command(file), *SAVE], stdout=log, stderr=log)
+            drivers += 1
+            while driver.poll() is None and sum(killed.values()) < KILLS:
+                kind = rng.choice(["driver", "worker"])
+                early = kind == "driver" and rng.random() < 0.2  # at any moment of its start
+                wait_until(lambda d=driver, e=early: d.poll() is not None or e or d.children())
+                time.sleep(rng.uniform(0, 8))
+                try:
+                    victims = driver.children() if kind == "worker" else [driver]
+                    if victims and driver.poll() is None:
+                        rng.choice(victims).kill()
+                        killed[kind] += 1
+                except psutil.NoSuchProcess:
+                    continue
+            if driver.poll() is None:
+                driver.kill()
+            driver.wait()
+    return f"killed {killed} of {drivers} drivers"
+
+
+def wait_until(condition) -> None:
+    while not condition():
+        time.sleep(0.05)
+
+
+def check(folder: Path) -> None:
+    """All done, each to its end exactly once, and every byte as in the undisturbed grid."""
+    root, undisturbed = folder / "runs" / "study", folder / "undisturbed" / "study"
     assert all_done(root)
     assert max(times_trained(root).values()) == 1
     assert all([row["step"] for row in run.metrics()] == list(range(1, 61)) for run in find_runs(root))
-    assert results(root) == results(tmp_path / "undisturbed" / "study")
-    assert tables(root) == tables(tmp_path / "undisturbed" / "study")
+    assert results(root) == results(undisturbed)
+    assert tables(root) == tables(undisturbed)
 
 
 def all_done(root: Path) -> bool:
