@@ -120,6 +120,7 @@ FEWSHOT = "\n\nQuestion: A robe takes 2 bolts. How many?\nAnswer: It takes 2/2=1
     ],
 )
 def test_spellings_are_scored_as_a_person_would(verifier, text, gold, right):
+    verifier.check(["\\boxed{x+1}"], ["1+x"])  # a worker that the case before had killed is back
     start = time.monotonic()
     match = verifier.check([text], [gold])[0]
     assert match.equal is right
