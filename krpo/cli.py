@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--held-out-every", type=int, metavar="N", help="a point of the held-out curve every N steps")
     p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train (default: auto)")
+    p.add_argument("--tracker", metavar="NAME", help="also log to tensorboard, wandb, trackio, ... where installed")
     p.add_argument("--quiet", action="store_true", help="print no progress")
     group = p.add_argument_group("the run (each is also a key of --config)")
     defaults = RunSpec()
@@ -120,6 +121,7 @@ def _main(args: argparse.Namespace) -> int:
         save_every=args.save_every,
         held_out_every=args.held_out_every,
         device=args.device,
+        tracker=args.tracker,
     )
     if report is not None:
         report.close()

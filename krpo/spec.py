@@ -51,6 +51,7 @@ class RunSpec:
     )
     temperature: float = option(1.0, "sampling temperature of the rollouts; sampling is never truncated in training")
     max_completion_length: int = option(64, "tokens an answer may have")
+    mask_truncated: bool = option(False, "leave answers that ran out of tokens out of the loss")
     rollout: Literal["generate", "vllm", "vllm_server"] = option(
         "generate", "who samples: transformers, vLLM in this process, or a vLLM server (TRL's `trl vllm-serve`)"
     )

@@ -47,6 +47,7 @@ def train(
     save_every: int | None = None,
     held_out_every: int | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    tracker: str | None = None,
 ) -> RunDir:
     """Train one run into the directory ``path`` and return it.
 
@@ -60,6 +61,7 @@ def train(
         save_every: rollout batches between two saved states; None saves none, so that a stopped run starts again.
         held_out_every: rollout batches between two points of the held-out curve (`heldout.jsonl`); None draws none.
         device: where to train; ``auto`` takes a GPU where there is one.
+        tracker: also log to a tracker that transformers knows (tensorboard, wandb, ...), where it is installed.
 
     Raises:
         BadInput: the specification cannot be run.
@@ -76,6 +78,8 @@ def train(
         )
     if missing := check_devices(spec, device):
         raise BadInput("; ".join(missing))
+    if tracker is not None:
+        _check_tracker(tracker)
     run.path.mkdir(parents=True, exist_ok=True)
     saved = last_complete(run.resume)
     if saved is None:
@@ -86,7 +90,7 @@ def train(
             cut_metrics(file, optimizer_steps(saved) // spec.minibatches)
     started = time.time()
     try:
-        trainer = _trainer(spec, task, run, progress, save_every, held_out_every, device)
+        trainer = _trainer(spec, task, run, progress, save_every, held_out_every, device, tracker)
         with _quiet():
             trainer.train(resume_from_checkpoint=str(saved) if saved else None)
             save_checkpoint(trainer, spec, key, run.checkpoint)
@@ -138,6 +142,7 @@ def _trainer(
     save_every: int | None,
     held_out_every: int | None,
     device: str,
+    tracker: str | None,
 ) -> KRPOTrainer:
     with _quiet():
         model, tokenizer = load_policy(spec.policy, dtype=spec.dtype)
@@ -149,7 +154,7 @@ def _trainer(
         trainer = KRPOTrainer(
             model=model,
             reward_funcs=reward.functions(),
-            args=trainer_config(spec, run.resume, save_every, held_out_every, cpu=device == "cpu"),
+            args=trainer_config(spec, run.resume, save_every, held_out_every, cpu=device == "cpu", tracker=tracker),
             train_dataset=Dataset.from_list(dataset_rows(rows, **style)),
             eval_dataset=held_out,
             processing_class=tokenizer,
@@ -158,6 +163,17 @@ def _trainer(
         )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _check_tracker(name: str) -> None:
+    """Raise `BadInput` for a tracker that transformers does not know or that is not installed."""
+    from transformers.integrations import get_reporting_integration_callbacks
+
+    try:
+        for callback in get_reporting_integration_callbacks([name]):
+            callback()
+    except (ImportError, RuntimeError, ValueError) as error:
+        raise BadInput(f"--tracker {name}: {error}") from None
 
 
 def _lora(rank: int) -> Any:
@@ -184,6 +200,7 @@ def trainer_config(
     held_out_every: int | None = None,
     *,
     cpu: bool = False,
+    tracker: str | None = None,
 ) -> KRPOConfig:
     """The specification in TRL's terms. One rollout batch of P x G answers is `minibatches` optimizer steps."""
     schedule = "constant_with_warmup" if spec.lr_schedule == "constant" and spec.warmup_steps else spec.lr_schedule
@@ -209,6 +226,7 @@ def trainer_config(
         loss_type=spec.loss_type,
         temperature=spec.temperature,
         max_completion_length=spec.max_completion_length,
+        mask_truncated_completions=spec.mask_truncated,
         shuffle_dataset=False,  # the task's rows come in the order of the run's own data stream
         bf16=spec.dtype == "bfloat16",
         use_cpu=cpu or not torch.cuda.is_available(),
@@ -223,7 +241,7 @@ def trainer_config(
         eval_steps=(held_out_every or 1) * spec.minibatches,
         per_device_eval_batch_size=HELD_OUT_QUESTIONS,  # one batch: TRL averages over batches, whatever their size
         num_generations_eval=1,
-        report_to="none",
+        report_to=tracker or "none",
         disable_tqdm=True,
         log_level="error",
     )

@@ -63,6 +63,7 @@ def test_recipes_are_sound_and_say_what_is_missing(name, capsys, monkeypatch):
         (["--set", "steps"], ["--set steps", "key=value"]),
         (["--policy", "./nowhere"], ["./nowhere", "no such folder"]),
         (["--device", "cuda"], ["CUDA"]),
+        (["--tracker", "tensorbord"], ["--tracker tensorbord", "tensorboard"]),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(options, parts, tmp_path, capsys):
