@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from reports.figures import style
@@ -90,11 +91,12 @@ def _arm(ax: Axes, part: pd.DataFrame, look: style.Look, faint: float) -> None:
     colour, dashes, _ = look
     curves = part.pivot_table(index="seed", columns="step", values="value")
     steps, y_ST = curves.columns.to_numpy(dtype=float), curves.to_numpy(dtype=float)
-    for y_T in y_ST:
-        ax.plot(steps, y_T, color=colour, linewidth=0.5, alpha=faint)
+    lines = [np.column_stack([steps, y_T]) for y_T in y_ST]
+    ax.add_collection(LineCollection(lines, colors=colour, linewidths=0.5, alpha=faint))
     band = t_band(y_ST)
     ax.fill_between(steps, band.low_T, band.high_T, color=colour, alpha=0.16, linewidth=0)
     ax.plot(steps, band.mean_T, color=colour, linestyle=dashes)
+    ax.autoscale_view()
 
 
 def seeds_phrase(table: pd.DataFrame) -> str:
