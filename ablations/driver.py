@@ -70,9 +70,9 @@ def run_plan(
     if limit is not None:
         outcome.left = [cell.run.key for cell in todo[limit:]]
         todo = todo[:limit]
+    plan.write()
     if not todo:
         return outcome
-    plan.write()
     by_name = {cell.run.key: cell for cell in todo}
     jobs = [*_base_jobs(plan), *(_cell_job(cell, options) for cell in todo)]
     display.begin(plan, todo, executor.workers)

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ablations.grid import Grid
 from ablations.standing import Standing, standing
 from eval.spec import FORMAT as EVAL_FORMAT
 from eval.spec import EvalSpec
 from krpo.config import Named
 from krpo.errors import BadInput, nearest
-from krpo.rundir import RunDir, read_json, write_text, write_yaml
+from krpo.rundir import RunDir, read_json, write_text
 from krpo.spec import RunSpec, field_names, run_key
 
 PLAN_FORMAT = 1
@@ -52,11 +54,12 @@ class Plan:
 
     def write(self) -> None:
         """Put `grid.yaml` and `plan.json` into the grid's directory; what is there already is not touched."""
-        write_yaml(self.root / "grid.yaml", self.grid.to_plain())
-        text = json.dumps(self._to_plain()) + "\n"
-        file = self.root / "plan.json"
-        if not file.exists() or file.read_text() != text:
-            write_text(file, text)
+        grid = yaml.safe_dump(self.grid.to_plain(), sort_keys=False, allow_unicode=True, width=110)
+        contents = {"grid.yaml": grid, "plan.json": json.dumps(self._to_plain()) + "\n"}
+        for name, text in contents.items():
+            file = self.root / name
+            if not file.exists() or file.read_text(encoding="utf-8") != text:
+                write_text(file, text)
 
     def _to_plain(self) -> dict[str, Any]:
         runs = [{"key": c.run.key, "label": c.label, "steps": c.spec.steps} for c in self.cells]
@@ -178,6 +181,12 @@ def _number(text: str) -> str:
 
 @functools.cache
 def evaluation_key(evaluation: EvalSpec) -> str:
-    """A hash of what the grid asks of an evaluation; a finished run's DONE file holds it."""
-    content = json.dumps([EVAL_FORMAT, evaluation.to_plain()], sort_keys=True)
+    """A hash of what the grid asks of an evaluation; a finished run's DONE file holds it.
+
+    Settings at their defaults are left out, so that a setting that is new in a later version changes no key.
+    """
+    defaults = EvalSpec(tasks=evaluation.tasks).to_plain()
+    asked = {name: value for name, value in evaluation.to_plain().items() if value != defaults[name]}
+    asked.pop("data_dir", None)  # where data lies changes nothing; the evaluation itself looks at what it is
+    content = json.dumps([EVAL_FORMAT, list(evaluation.tasks), asked], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -51,10 +51,10 @@ def disturb(file: Path) -> str:
             driver = psutil.Popen([*command(file), *SAVE], stdout=log, stderr=log)
             drivers += 1
             while driver.poll() is None and sum(killed.values()) < KILLS:
-                kind = rng.choice(["driver", "worker"])
+                kind = rng.choices(["driver", "worker"], [1, 2])[0]
                 early = kind == "driver" and rng.random() < 0.2  # at any moment of its start
                 wait_until(lambda d=driver, e=early: d.poll() is not None or e or d.children())
-                time.sleep(rng.uniform(0, 8))
+                time.sleep(rng.uniform(0, 6))
                 try:
                     victims = driver.children() if kind == "worker" else [driver]
                     if victims and driver.poll() is None:

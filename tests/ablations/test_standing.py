@@ -152,3 +152,10 @@ def test_only_selects_by_name_label_and_number(tmp_path):
         select(cells, ["estimator=kpro"])
     with pytest.raises(BadInput, match="did you mean estimator"):
         select(cells, ["estimater=krpo"])
+
+
+def test_an_evaluation_key_covers_what_was_asked_and_nothing_else():
+    assert evaluation_key(EvalSpec(tasks=("sums",), samples=1, batch_size=256)) == KEY  # defaults, spelled out
+    assert evaluation_key(EvalSpec(tasks=("sums",), data_dir="somewhere")) == KEY
+    others = [EvalSpec(tasks=("arithmetic",)), EvalSpec(tasks=("sums",), limit=5), EvalSpec(tasks=("sums",), seed=1)]
+    assert len({KEY, *map(evaluation_key, others)}) == 4
