@@ -11,7 +11,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PARSERS = {"krpo-train": "krpo.cli", "krpo-eval": "eval.cli", "krpo-ablate": "ablations.cli", "krpo-report": "reports.cli"}
+PARSERS = {
+    "krpo-train": "krpo.cli",
+    "krpo-eval": "eval.cli",
+    "krpo-ablate": "ablations.cli",
+    "krpo-report": "reports.cli",
+}
 
 
 def shown_commands() -> list[tuple[str, str]]:

@@ -101,7 +101,7 @@ def looks(arms: Iterable[str]) -> dict[str, Look]:
 
 def panels(rows: int, columns: int, width: Columns, height: float, **kwargs: Any) -> tuple[Figure, list[list[Axes]]]:
     """A figure of ``rows`` x ``columns`` panels, each ``height`` inches high, as wide as the paper's columns allow."""
-    layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.04, wspace=0.02, hspace=0.03)
+    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.04, wspace=0.02, hspace=0.03)
     figure = Figure(figsize=(WIDTH[width], rows * height + 0.45), layout=layout)
     axes = figure.subplots(rows, columns, squeeze=False, **kwargs)
     return figure, [list(row) for row in axes]
