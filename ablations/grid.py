@@ -19,7 +19,7 @@ file may extend another one (`ablations.inherit`). This module needs no torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from typing import Any
 from ablations.expand import expand
 from ablations.inherit import read_grid
 from eval.spec import EvalSpec
-from krpo.config import build, to_plain
+from krpo.config import Named, Source, build, coerce, to_plain
 from krpo.errors import BadInput
 from krpo.spec import RunSpec
 
@@ -72,6 +72,7 @@ class Grid:
     name: str
     file: GridFile
     specs: tuple[RunSpec, ...]
+    places: Mapping[tuple[str, Any], str] = field(default_factory=dict)  # (setting, value) -> where it stands
 
     @property
     def evaluation(self) -> EvalSpec:
@@ -109,4 +110,22 @@ def load_grid(path: str | Path, assignments: Sequence[str] = ()) -> Grid:
     data, source = read_grid(path, assignments, tuple(GridFile.__dataclass_fields__))
     file = build(GridFile, data, source)
     specs = expand(file.base, file.axes, file.zip, file.include, file.exclude, file.seeds, source)
-    return Grid(name=file.name or path.stem, file=file, specs=specs)
+    return Grid(name=file.name or path.stem, file=file, specs=specs, places=_places(file, source))
+
+
+def _places(file: GridFile, source: Source) -> dict[tuple[str, Any], str]:
+    """Where each component and policy is named, for messages about a name that is unknown: file, line and key."""
+    found: dict[tuple[str, Any], str] = {}
+    sections: list[tuple[str, Mapping[str, Any]]] = [("base", file.base), ("axes", file.axes)]
+    sections += [(f"zip.{i}", group) for i, group in enumerate(file.zip)]
+    sections += [(f"include.{i}", entry) for i, entry in enumerate(file.include)]
+    for prefix, section in sections:
+        for key in ("estimator", "noise", "task", "policy"):
+            if key not in section:
+                continue
+            whole = isinstance(section[key], list)
+            for i, value in enumerate(section[key] if whole else [section[key]]):
+                dotted = f"{prefix}.{key}.{i}" if whole else f"{prefix}.{key}"
+                known = value if key == "policy" else coerce(Named, value, source, dotted)
+                found.setdefault((key, known), f"{source.at(dotted)}: {prefix}.{key}")
+    return found

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,19 +92,34 @@ def make_plan(grid: Grid, runs: Path) -> Plan:
     varied = varied_settings(grid.specs)
     cells = []
     for spec in grid.specs:
-        for make, part in ((make_estimator, spec.estimator), (make_noise, spec.noise)):
-            if part not in checked:
-                make(part)
-                checked.add(part)
-        if spec.policy not in weights:
-            weights[spec.policy] = weights_hash(spec.policy)
-        if (task := spec.task.label) not in data:
-            data[task] = make_task(spec.task).fingerprint()
+        if spec.estimator not in checked:
+            with _placed(grid, "estimator", spec.estimator):
+                make_estimator(spec.estimator)
+        if spec.noise not in checked:
+            with _placed(grid, "noise", spec.noise):
+                make_noise(spec.noise)
+        checked |= {spec.estimator, spec.noise}
+        with _placed(grid, "policy", spec.policy):
+            if spec.policy not in weights:
+                weights[spec.policy] = weights_hash(spec.policy)
+        with _placed(grid, "task", spec.task):
+            if (task := spec.task.label) not in data:
+                data[task] = make_task(spec.task).fingerprint()
         key = run_key(spec, base_weights=weights[spec.policy], data=data[task])
         cells.append(Cell(spec, RunDir(root / key), grid.evaluation, label(spec, varied)))
     plan = Plan(grid, root, tuple(cells), weights, data)
     _check_unchanged(plan)
     return plan
+
+
+@contextlib.contextmanager
+def _placed(grid: Grid, key: str, value: Any) -> Iterator[None]:
+    """Put before a message about a value where the grid names it."""
+    try:
+        yield
+    except BadInput as error:
+        place = grid.places.get((key, value))
+        raise BadInput(f"{place}: {error}" if place else str(error)) from None
 
 
 def varied_settings(specs: Sequence[RunSpec]) -> tuple[str, ...]:

@@ -181,3 +181,23 @@ def test_a_policy_that_changed_half_way_is_told_and_nothing_starts(grid_file, ca
     assert error.count("\n") == 0
     assert f"the policy '{policy}' has changed since runs in {plan.root} were made" in error
     assert sorted(plan.root.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (("[grpo, krpo]", "[grpo, kpro]"), ["study.yaml, line", "axes.estimator", "kpro", "did you mean krpo"]),
+        (("base: {", "base: {task: smus, "), ["study.yaml, line", "base.task", "smus", "did you mean sums"]),
+        (("base: {", "base: {policy: ./nowhere, "), ["study.yaml, line", "base.policy", "./nowhere"]),
+        (("base: {", "base: {noise: {name: flip, rat: 0.1}, "), ["study.yaml, line", "base.noise", "rat", "rate"]),
+    ],
+)
+def test_an_unknown_name_in_a_file_is_told_with_its_place(grid_file, capsys, change, parts):
+    assert change[0] in grid_file.read_text()
+    grid_file.write_text(grid_file.read_text().replace(*change))
+    assert main(["--grid", str(grid_file), "--output", str(grid_file.parent / "runs")]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    for part in parts:
+        assert part in lines[0]
+    assert not (grid_file.parent / "runs").exists()
