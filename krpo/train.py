@@ -128,7 +128,11 @@ def save_checkpoint(trainer: KRPOTrainer, spec: RunSpec, key: str, folder: Path)
     if spec.lora_rank:  # a checkpoint is a whole model, which any tool loads
         model = model.merge_and_unload()
     model.save_pretrained(temporary, safe_serialization=True)
-    trainer.processing_class.save_pretrained(temporary)
+    tokenizer = trainer.processing_class
+    if backend := getattr(tokenizer, "backend_tokenizer", None):  # what it padded last is no part of a checkpoint
+        backend.no_padding()
+        backend.no_truncation()
+    tokenizer.save_pretrained(temporary)
     write_json(temporary / "krpo.json", {"key": key, "spec": spec.to_plain(), "step": trainer.state.global_step})
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(temporary, folder)

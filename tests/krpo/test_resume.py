@@ -102,6 +102,23 @@ def test_twenty_kills_over_sixty_steps(tmp_path):
     compare(tmp_path, steps=60, kills=20, save_every=3)
 
 
+def test_a_run_stopped_between_its_last_step_and_its_checkpoint(tmp_path, monkeypatch):
+    import krpo.train
+
+    class Stopped(BaseException):
+        pass
+
+    def stop(*_):
+        raise Stopped
+
+    spec = RunSpec(steps=3, prompts_per_step=3, group_size=4)
+    alone = train(spec, tmp_path / "alone", save_every=1, held_out_every=3)
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(krpo.train, "save_checkpoint", stop)
+        train(spec, tmp_path / "stopped", save_every=1, held_out_every=3)
+    assert files(train(spec, tmp_path / "stopped", save_every=1, held_out_every=3)) == files(alone)
+
+
 def test_a_torn_checkpoint_is_not_used(tmp_path):
     for step, complete in ((2, True), (10, True), (12, False)):
         folder = tmp_path / f"checkpoint-{step}"
