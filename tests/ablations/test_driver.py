@@ -76,7 +76,14 @@ def test_interrupted_and_killed_it_goes_on_and_ends_with_the_same_bytes(grid_fil
     root = tmp_path / "runs" / "study"
 
     def start(condition) -> subprocess.Popen[str]:
-        process = subprocess.Popen(command(grid_file, *longer), stderr=subprocess.PIPE, stdout=-1, text=True)
+        process = subprocess.Popen(
+            command(grid_file, *longer),
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            # a test run that was started in the background ignores Ctrl-C, and so would what it starts
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         wait_for(condition, process)
         return process
 
