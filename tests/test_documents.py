@@ -16,6 +16,7 @@ PARSERS = {
     "krpo-eval": "eval.cli",
     "krpo-ablate": "ablations.cli",
     "krpo-report": "reports.cli",
+    "krpo-probe": "krpo.probe.cli",
 }
 
 

@@ -9,11 +9,11 @@ answers, the same noise and the same orders. Of the gradients g_b only inner pro
     reference   <g_b, g_ref>, g_ref from answers of its own and clean rewards
     reference2  an unbiased ||E g_ref||^2, the same in every row
     order       variance of g_b over orders of its groups, the answers held fixed
-    noise       sum of A^2, and
+    power       sum of A^2, and
     progress    sum of p(1-p) A (r - p): what measures the variance where scores are independent of each other
                 (`krpo.advantages.measure`); for binary rewards
 
-Of the advantages: `square` mean of A^2; `group_sum` mean sum over a group; `zero` share of A = 0; `zero_groups`
+Of the advantages: `answers` their number; `square` mean of A^2; `group_sum` mean sum over a group; `zero` share of A = 0; `zero_groups`
 share of groups without any advantage; `mismatch` share of answers pushed against (clean reward - pass rate);
 `degenerate` share of groups whose observed rewards are all equal; `baseline` mean of (b_i - mean observed reward)^2
 and `baseline_clean` of (b_i - pass rate)^2, where the estimator has a baseline.
@@ -143,7 +143,7 @@ def measure(
                     baseline_PG = estimators[label].baseline(sample, observed_PG)
                 row = _advantage_row(advantages_PG, sample, observed_PG, baseline_PG, means_P1)
                 if not binary:
-                    row["noise"] = row["progress"] = None
+                    row["power"] = row["progress"] = None
                 row["order"] = 0.0
                 if label in moved:
                     random = generator(spec.seed, "probe", "orders", g, batch)
@@ -203,10 +203,11 @@ def _advantage_row(
     baseline_PG: torch.Tensor | None,
     means_P1: torch.Tensor,
 ) -> Row:
-    noise, progress = gradient_sums(advantages_PG, sample)[:2]
+    power, progress = gradient_sums(advantages_PG, sample)[:2]
     wrong, answers = mismatch_sums(advantages_PG, sample)[:2]
     row: Row = {
-        "noise": noise,
+        "answers": float(advantages_PG.numel()),
+        "power": power,
         "progress": progress,
         "square": advantages_PG.square().mean().item(),
         "group_sum": advantages_PG.sum(dim=1).mean().item(),
