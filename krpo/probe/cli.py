@@ -26,8 +26,8 @@ examples:
 how it works:
   Every batch answers the same prompts; all estimators see the same answers, so differences between them are paired.
   A batch of 16 answers a prompt holds 8 batches of G = 2, so small groups are measured on more batches.
-  variance / oracle is the gradient's variance over its own squared mean, relative to that of the baseline p_q: 1 is
-  the best that a constant baseline can do, G/(G-1) is RLOO's if answers are independent. docs/probe.md has formulas.
+  variance / oracle is the gradient's variance, scaled to equal progress along the true gradient, relative to that of
+  the baseline p_q; G/(G-1) is RLOO's where scores are independent. docs/probe.md has the formulas.
   The same command goes on after a kill; with other estimators or noise it uses the rollouts that are there.
 """
 

@@ -12,11 +12,14 @@ For m independent batches, with means over batches and S = mean over pairs b != 
     fit_mse               min over c of E||c g - true||^2 / ||true||^2
     variance_over_oracle  relative variance over that of r - p_q on the same answers
     variance_over_first   the same over the first estimator's
-    variance_model        variance_over_oracle if answers' scores were independent of each other (no gradient used)
+    scaled_over_oracle    variance over the oracle's, both scaled to the same progress <E g, true>: the same number for
+                          an estimator that is unbiased in direction, with a much narrower interval
+    scaled_over_first     the same over the first estimator's
+    variance_model        scaled_over_oracle if answers' scores were independent of each other (no gradient used)
     order_share           share of the variance that is due to the order of a group's answers alone
 
 Intervals are at 95 %: jackknife over batches, Student's t with m - 1 degrees of freedom; of the logarithm for
-variance_over_*, variance_model and variance; 1 / the bounds of snr for relative_variance and noise_scale (no upper
+*_over_*, variance_model and variance; 1 / the bounds of snr for relative_variance and noise_scale (no upper
 bound where snr's interval holds 0).
 """
 
@@ -58,6 +61,11 @@ def _relative(c: Means) -> np.ndarray:
     return _variance(c) / np.where(c["pairs"] > 0, c["pairs"], np.nan)
 
 
+def _scaled(c: Means, other: Means) -> np.ndarray:
+    ratio: np.ndarray = (_variance(c) / _variance(other)) * (other["reference"] / c["reference"]) ** 2
+    return ratio
+
+
 def _model(c: Means, oracle: Means) -> np.ndarray:
     return np.array(relative_variance(np.array([c["power"], c["progress"], oracle["power"], oracle["progress"]])))
 
@@ -80,6 +88,8 @@ MEASURES: dict[str, Callable[[Means, Means, Means], np.ndarray]] = {
     "fit_mse": lambda c, oracle, first: _fit(c),
     "variance_over_oracle": lambda c, oracle, first: _relative(c) / _relative(oracle),
     "variance_over_first": lambda c, oracle, first: _relative(c) / _relative(first),
+    "scaled_over_oracle": lambda c, oracle, first: _scaled(c, oracle),
+    "scaled_over_first": lambda c, oracle, first: _scaled(c, first),
     "variance_model": lambda c, oracle, first: _model(c, oracle),
     "order_share": lambda c, oracle, first: c["order"] / _variance(c),
     "baseline_mse": lambda c, oracle, first: c["baseline"],
@@ -91,7 +101,14 @@ MEASURES: dict[str, Callable[[Means, Means, Means], np.ndarray]] = {
     "sign_mismatch": lambda c, oracle, first: c["mismatch"],
     "degenerate_groups": lambda c, oracle, first: c["degenerate"],
 }
-LOGARITHMIC = ("variance", "variance_over_oracle", "variance_over_first", "variance_model")
+LOGARITHMIC = (
+    "variance",
+    "variance_over_oracle",
+    "variance_over_first",
+    "scaled_over_oracle",
+    "scaled_over_first",
+    "variance_model",
+)
 
 
 def interval(name: str, values: np.ndarray) -> tuple[float, float, float]:

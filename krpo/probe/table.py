@@ -7,9 +7,9 @@ from typing import Any
 from krpo.probe.spec import ProbeSpec
 
 SHOWN = {
-    "variance_over_oracle": "variance / oracle",
+    "scaled_over_oracle": "variance / oracle",
     "variance_model": "model",
-    "variance_over_first": "/ {first}",
+    "scaled_over_first": "/ {first}",
     "snr": "SNR",
     "cosine_reference": "cos(g, true)",
     "order_share": "order",
@@ -17,7 +17,7 @@ SHOWN = {
     "advantage_rms": "RMS(A)",
     "sign_mismatch": "wrong sign",
 }
-WITH_INTERVAL = ("variance_over_oracle", "variance_over_first", "snr")
+WITH_INTERVAL = ("scaled_over_oracle", "scaled_over_first", "snr")
 
 
 def render(rows: list[dict[str, Any]], spec: ProbeSpec) -> str:
@@ -37,7 +37,7 @@ def render(rows: list[dict[str, Any]], spec: ProbeSpec) -> str:
     parts.append(
         f"seed {spec.seed}; [95 % interval: jackknife over batches, prompts fixed, all estimators on the same answers]\n"
         f"reference: {spec.reference_batches * spec.answers} other answers per prompt, clean rewards; variances are "
-        f"relative to ||E g||^2; model: independent scores;\ngradients in {spec.sketch} numbers (random projection, "
+        f"scaled to equal progress along its gradient; model: independent scores;\ngradients in {spec.sketch} numbers (random projection, "
         f"error of a squared norm at most {100 * (2 / spec.sketch) ** 0.5:.1f} %)"
     )
     return "\n".join(parts)
