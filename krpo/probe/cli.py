@@ -117,7 +117,7 @@ def _sizes(text: str, option: str) -> list[int]:
 
 def _assign(data: dict[str, Any], assignment: str) -> None:
     """One `--set`. `noise.x=1` goes to every noise model but none, of which there must be one."""
-    key, dot, rest = assignment.partition("=")[0].partition(".")
+    key, dot, _ = assignment.partition("=")[0].partition(".")
     if key == "noise" and dot:
         models = [to_plain(item) if isinstance(item, Named) else item for item in data.get("noise", ["none"])]
         models = models if isinstance(models, list) else [models]
