@@ -60,7 +60,8 @@ class AnswerGradients:
         mask_BT = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1).bool()
         lengths_B = batch["completion_mask"].sum(dim=1).tolist()
         places: dict[tuple[int, ...], int] = {}
-        index_B, sketches = [], []
+        index_B: list[int] = []
+        sketches: list[torch.Tensor] = []
         for ids_T, mask_T, length in zip(ids_BT, mask_BT, lengths_B, strict=True):
             kept_T = ids_T[mask_T]
             answer = (length, *kept_T.tolist())

@@ -34,12 +34,13 @@ def render(rows: list[dict[str, Any]], spec: ProbeSpec) -> str:
             n = int(own[0]["batches"])
             parts.append(f"G = {g}, noise {noise.label}, {n} batches of {spec.prompts} prompts x {g} answers")
             parts.append(_aligned([titles, *body]) + "\n")
-    parts.append(
-        f"seed {spec.seed}; [95 % interval: jackknife over batches, prompts fixed, all estimators on the same answers]\n"
-        f"reference: {spec.reference_batches * spec.answers} other answers per prompt, clean rewards; variances are "
-        f"scaled to equal progress along its gradient; model: independent scores;\ngradients in {spec.sketch} numbers (random projection, "
-        f"error of a squared norm at most {100 * (2 / spec.sketch) ** 0.5:.1f} %)"
-    )
+    answers, error = spec.reference_batches * spec.answers, 100 * (2 / spec.sketch) ** 0.5
+    parts += [
+        f"seed {spec.seed}; [95 % interval: jackknife over batches]; prompts fixed, all estimators on the same answers",
+        f"reference: {answers} other answers per prompt, clean rewards; variances are scaled to equal progress along its",
+        "gradient; model: if the scores of answers were independent of each other",
+        f"gradients in {spec.sketch} numbers (projected: error of a squared norm up to {error:.1f} %)",
+    ]
     return "\n".join(parts)
 
 
@@ -63,9 +64,7 @@ def _number(value: float | None) -> str:
 def _aligned(lines: list[list[str]]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     shown = [
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
+        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))])
         for line in lines
     ]
     return "\n".join([shown[0], "-" * len(shown[0]), *shown[1:]])

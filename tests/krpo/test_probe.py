@@ -131,7 +131,7 @@ def test_the_reference_is_the_leave_one_out_gradient(exact):
 
 
 def test_what_theory_says_exactly_holds_in_a_real_probe(finished):
-    """rloo and dr_grpo have one direction; exchangeable estimators have no order variance; the oracle no baseline error."""
+    """rloo and dr_grpo have one direction; exchangeable estimators have no order variance."""
     rows = {(r["group_size"], r["noise"], r["estimator"], r["measure"]): r for r in read_csv(finished / "results.csv")}
 
     def value(*key):
