@@ -15,8 +15,8 @@ answers, the same noise and the same orders. Of the gradients g_b only inner pro
 
 Of the advantages: `answers` their number; `square` mean of A^2; `group_sum` mean sum over a group; `zero` share of
 A = 0; `zero_groups` share of groups without any advantage; `mismatch` share of answers pushed against (clean reward
-- pass rate); `degenerate` share of groups whose observed rewards are all equal; `baseline` mean of (b_i - mean observed reward)^2
-and `baseline_clean` of (b_i - pass rate)^2, where the estimator has a baseline.
+- pass rate); `degenerate` share of groups whose observed rewards are all equal; `baseline` mean of (b_i - mean
+observed reward)^2 and `baseline_clean` of (b_i - pass rate)^2, where the estimator has a baseline.
 """
 
 from __future__ import annotations

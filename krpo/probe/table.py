@@ -37,8 +37,8 @@ def render(rows: list[dict[str, Any]], spec: ProbeSpec) -> str:
     answers, error = spec.reference_batches * spec.answers, 100 * (2 / spec.sketch) ** 0.5
     parts += [
         f"seed {spec.seed}; [95 % interval: jackknife over batches]; prompts fixed, all estimators on the same answers",
-        f"reference: {answers} other answers per prompt, clean rewards; variances are scaled to equal progress along its",
-        "gradient; model: if the scores of answers were independent of each other",
+        f"reference: {answers} other answers per prompt, clean rewards; variances are scaled to equal progress along",
+        "its gradient; model: if the scores of answers were independent of each other",
         f"gradients in {spec.sketch} numbers (projected: error of a squared norm up to {error:.1f} %)",
     ]
     return "\n".join(parts)

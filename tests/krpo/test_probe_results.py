@@ -2,7 +2,8 @@
 
 Independent Gaussian scores: s_i = u_q (r_i - p_q) + sigma z_i in D dimensions. Then
 E g = sum_q u_q E[sum_i A_i (r_i - p_q)] and
-tr Cov g = sum_q |u_q|^2 Var(sum_i A_i (r_i - p_q)) + sigma^2 D E sum_i A_i^2, and both expectations are sums over the 2^G binary rewards of a group.
+tr Cov g = sum_q |u_q|^2 Var(sum_i A_i (r_i - p_q)) + sigma^2 D E sum_i A_i^2,
+and both expectations are sums over the 2^G binary rewards of a group.
 """
 
 from __future__ import annotations
