@@ -91,7 +91,7 @@ def train(
     started = time.time()
     try:
         trainer = _trainer(spec, task, run, progress, save_every, held_out_every, device, tracker)
-        with _quiet():
+        with quiet():
             trainer.train(resume_from_checkpoint=str(saved) if saved else None)
             save_checkpoint(trainer, spec, key, run.checkpoint)
         manifest = {
@@ -148,13 +148,13 @@ def _trainer(
     device: str,
     tracker: str | None,
 ) -> KRPOTrainer:
-    with _quiet():
+    with quiet():
         model, tokenizer = load_policy(spec.policy, dtype=spec.dtype)
     rows = task.train_rows(spec.seed, spec.steps * spec.prompts_per_step)
     style = {"instruct": task.instruct, "chat": bool(tokenizer.chat_template)}
     held_out = Dataset.from_list(dataset_rows(held_out_rows(task), **style)) if held_out_every else None
     reward = TaskReward(task)
-    with _quiet():
+    with quiet():
         trainer = KRPOTrainer(
             model=model,
             reward_funcs=reward.functions(),
@@ -252,7 +252,7 @@ def trainer_config(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """TRL and transformers say much that is no news here (defaults, padding, missing trackers)."""
     before = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()

@@ -28,6 +28,7 @@ PROGRAMS = {
     "krpo-eval": "eval.cli",
     "krpo-ablate": "ablations.cli",
     "krpo-report": "reports.cli",
+    "krpo-probe": "krpo.probe.cli",
 }
 SHORTER = {
     "krpo-train": "--steps 2 --prompts-per-step 2 --group-size 4",

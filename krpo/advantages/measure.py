@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from krpo.advantages.base import AdvantageEstimator
+from krpo.advantages.base import AdvantageEstimator, check_batch
 from krpo.advantages.registry import ESTIMATORS, make_estimator
+from krpo.advantages.scales import Rescaled
 from krpo.config import Named
 from krpo.noise import make_noise
 from krpo.streams import generator
@@ -106,14 +107,30 @@ class Measured:
         advantages_PG = self.estimator(present_PG, **wanted, **({"step": len(sample.past_VPG)} if stepped else {}))
         return advantages_PG.masked_fill(advantages_PG.abs() < ROUNDING * advantages_PG.abs().max(), 0.0)
 
+    def baseline(self, sample: Sample, rewards_PG: torch.Tensor) -> torch.Tensor | None:
+        """What the estimator subtracts from these rewards, [P, G], where it is a stateless baseline with a scale."""
+        estimator: Any = self.estimator
+        while isinstance(estimator, Rescaled):
+            estimator = estimator.inner
+        part = getattr(estimator, "baseline", None)
+        if part is None or self.start:
+            return None
+        wanted = {k: v for k, v in sample.extras.items() if k in estimator.extras}
+        return part(check_batch(rewards_PG, None, wanted)).expand(rewards_PG.shape)
+
+
+def jackknife_stderr(left_out_B: np.ndarray) -> float:
+    """The standard error of a number, from its values with each batch left out in turn."""
+    b = len(left_out_B)
+    return float(np.sqrt((b - 1) / b * np.sum((left_out_B - left_out_B.mean()) ** 2)))
+
 
 def estimate(values_Bk: np.ndarray, of_means: Callable[[np.ndarray], float]) -> Number:
     """A function of the means of k columns over B batches, with its jackknife standard error."""
     b = len(values_Bk)
     total_k = values_Bk.sum(axis=0)
-    left_out = np.array([of_means((total_k - row_k) / (b - 1)) for row_k in values_Bk])
-    stderr = np.sqrt((b - 1) / b * np.sum((left_out - left_out.mean()) ** 2))
-    return Number(float(of_means(total_k / b)), float(stderr))
+    left_out_B = np.array([of_means((total_k - row_k) / (b - 1)) for row_k in values_Bk])
+    return Number(float(of_means(total_k / b)), jackknife_stderr(left_out_B))
 
 
 # --- measures of one batch: each returns the columns whose means `estimate` combines ---------------------------------
@@ -139,17 +156,28 @@ def relative_variance(means_k: np.ndarray) -> float:
     return (noise / oracle_noise) / (signal / oracle_signal) ** 2
 
 
-def order_sums(measured: Measured, sample: Sample, orders: int, random: np.random.Generator) -> list[float]:
-    """Variance of an answer's advantage over orders of its group, and variance of all advantages."""
-    p, g = sample.rewards_PG.shape
+def in_orders(
+    measured: Measured, sample: Sample, rewards_PG: torch.Tensor, orders: int, random: np.random.Generator
+) -> torch.Tensor:
+    """The advantage that each answer gets in random orders of its group: [orders, P, G], back in place."""
     seen = []
     for _ in range(orders):
-        order_PG = torch.as_tensor(random.random((p, g)).argsort(axis=1))
+        order_PG = torch.as_tensor(random.random(rewards_PG.shape).argsort(axis=1))
         moved = {k: v.gather(1, order_PG) for k, v in sample.extras.items() if k.endswith("_PG")}
-        advantages_PG = measured(sample, sample.rewards_PG.gather(1, order_PG), **moved)
+        advantages_PG = measured(sample, rewards_PG.gather(1, order_PG), **moved)
         seen.append(torch.zeros_like(advantages_PG).scatter(1, order_PG, advantages_PG))
-    seen_OPG = torch.stack(seen)
+    return torch.stack(seen)
+
+
+def order_sums(measured: Measured, sample: Sample, orders: int, random: np.random.Generator) -> list[float]:
+    """Variance of an answer's advantage over orders of its group, and variance of all advantages."""
+    seen_OPG = in_orders(measured, sample, sample.rewards_PG, orders, random)
     return [seen_OPG.var(dim=0).mean().item(), seen_OPG.var().item()]
+
+
+def order_free(named: str | Named) -> bool:
+    """Whether an estimator declares that it does not depend on the order of a group's answers, which is tested."""
+    return ESTIMATORS.entry(named.name if isinstance(named, Named) else named).facts.get("order") == "free"
 
 
 def effective_sums(advantages_PG: torch.Tensor) -> list[float]:
@@ -196,8 +224,7 @@ def order_share(named: str | Named, setting: Setting, g: int) -> Number:
 
     Exactly 0 for an estimator that declares that it does not depend on order, which is tested.
     """
-    name = named.name if isinstance(named, Named) else named
-    if ESTIMATORS.entry(name).facts.get("order") == "free":
+    if order_free(named):
         return Number(0.0, 0.0)
     measured, random = Measured(named), generator(setting.seed, "sheet orders", g)
     values_Bk = np.array([order_sums(measured, s, setting.orders, random) for s in samples(setting, g)])

@@ -1,0 +1,5 @@
+"""`python -m krpo.probe`: the same as `krpo-probe`."""
+
+from krpo.probe.cli import main
+
+raise SystemExit(main())
