@@ -49,9 +49,9 @@ def _cost_lines(
     from ablations.cost import MOST_KINDS, STEPS, estimate, untimed
 
     if measure and (unknown := untimed(todo, done)):
-        kinds = min(len(unknown), MOST_KINDS)
+        kinds = f"{len(unknown)} kinds of runs" if len(unknown) > 1 else "this kind of run"
         yield (
-            f"cost: no stored time for {len(unknown)} kinds of runs; calibrating by {STEPS} steps of {kinds} of them "
+            f"cost: no stored time for {kinds}; calibrating by {STEPS} steps of {min(len(unknown), MOST_KINDS)} "
             "(for the tiny policy some ten seconds a kind; Ctrl-C stops it, nothing is kept) ..."
         )
     cost = estimate(plan, todo, done, workers, measure=measure)
