@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--threads", type=int, default=1, metavar="N", help="threads of one run (default: 1)")
     how.add_argument("--memory", type=float, metavar="GB", help="stop a run that holds more memory than this")
     how.add_argument(
-        "--hang-minutes", type=float, default=60, metavar="N", help="stop a run without progress for N minutes (60)"
+        "--hang-minutes", type=float, metavar="N", help="stop a run without progress for N minutes (default: 60)"
     )
     how.add_argument(
         "--save-every", type=int, metavar="N", help="steps between saved states (default: steps / 10, 10 at least)"
@@ -158,6 +158,11 @@ def _check(args: argparse.Namespace) -> None:
     for name in ("memory", "hang_minutes"):
         if (given := getattr(args, name)) is not None and not given > 0:
             raise BadInput(f"--{name.replace('_', '-')} is {given}; it must be above 0")
+    if args.hang_minutes is not None and args.executor != "local":
+        raise BadInput(
+            f"--hang-minutes is for --executor local, not for {args.executor}; on a cluster limit a run's time there "
+            "(Slurm: --option timeout_min=N)"
+        )
     if args.address and args.executor != "ray":
         raise BadInput(f"--address is for --executor ray, not for {args.executor}")
 
@@ -172,7 +177,7 @@ def _executor(args: argparse.Namespace, plan: Plan) -> Executor:
         slots_per_gpu=args.slots_per_gpu,
         threads=args.threads,
         memory_gb=args.memory,
-        hang_minutes=args.hang_minutes,
+        hang_minutes=args.hang_minutes if args.hang_minutes is not None else 60,
         address=args.address,
         options=args.option,
         scratch=plan.root / "slurm",

@@ -65,9 +65,8 @@ def estimate(
     ``measure``: calibrate on this machine the kinds of runs that no stored time tells of. Returns None where nothing is
     known. Raises `KrpoError` where a calibration run fails.
     """
-    stored = _stored(done)
-    kinds = {kind(cell.spec): cell for cell, _ in reversed(todo)}
-    unknown = {k: cell for k, cell in kinds.items() if k not in stored}
+    stored, unknown = _stored(done), untimed(todo, done)
+    kinds = {kind(cell.spec) for cell, _ in todo}
     started = time.monotonic()
     costs, start_up = dict(stored), 0.0
     if unknown and measure:
@@ -88,6 +87,12 @@ def estimate(
         else f"a calibration of {took:.0f} seconds on this machine"
     )
     return Estimate(seconds, size, source)
+
+
+def untimed(todo: Sequence[tuple[Cell, Standing]], done: Sequence[tuple[Cell, Standing]]) -> dict[RunSpec, Cell]:
+    """The kinds of runs that no finished run tells the time of, each with its first cell."""
+    stored = _stored(done)
+    return {k: cell for cell, _ in reversed(todo) if (k := kind(cell.spec)) not in stored}
 
 
 def kind(spec: RunSpec) -> RunSpec:

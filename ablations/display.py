@@ -17,8 +17,8 @@ from ablations.plan import Cell, Plan
 class _Tally:
     """What is known of a plan while it runs; both displays draw from it."""
 
-    def __init__(self, plan: Plan, todo: list[Cell], workers: int) -> None:
-        self.total, self.before = len(plan.cells), len(plan.cells) - len(todo)
+    def __init__(self, todo: list[Cell], workers: int, before: int) -> None:
+        self.total, self.before = before + len(todo), before
         self.cells = {cell.run.key: cell for cell in todo}
         self.workers = workers
         self.ended = self.failed = 0
@@ -61,7 +61,7 @@ class _Tally:
 
     def summary(self) -> str:
         failed = f", {self.failed} failed" if self.failed else ""
-        return f"{self.before + self.ended}/{self.total} runs done{failed}; {self.left()}"
+        return f"{self.before + self.ended - self.failed}/{self.total} runs done{failed}; {self.left()}"
 
 
 def _clock(seconds: float) -> str:
@@ -73,8 +73,8 @@ def _clock(seconds: float) -> str:
 class PlainDisplay:
     """A line when a run ends, and a summary at most every twenty seconds."""
 
-    def begin(self, plan: Plan, todo: list[Cell], workers: int) -> None:
-        self.tally = _Tally(plan, todo, workers)
+    def begin(self, plan: Plan, todo: list[Cell], workers: int, before: int) -> None:
+        self.tally = _Tally(todo, workers, before)
         self.last = time.monotonic()
         found = f", {self.tally.before} found done" if self.tally.before else ""
         self._say(f"{plan.grid.name}: {len(todo)} runs to do{found}, {workers} at a time, in {plan.root}")
@@ -102,9 +102,9 @@ class PlainDisplay:
 class LiveDisplay:
     """A table of the running runs with their step and reward, and the whole grid's progress above it."""
 
-    def begin(self, plan: Plan, todo: list[Cell], workers: int) -> None:
+    def begin(self, plan: Plan, todo: list[Cell], workers: int, before: int) -> None:
         self.name = plan.grid.name
-        self.tally = _Tally(plan, todo, workers)
+        self.tally = _Tally(todo, workers, before)
         self.live = Live(self._table(), console=Console(stderr=True), refresh_per_second=4, transient=True)
         self.live.start()
 

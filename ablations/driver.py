@@ -22,7 +22,7 @@ from krpo.rundir import RunDir
 class Display(Protocol):
     """What shows the progress of a plan (`ablations.display`)."""
 
-    def begin(self, plan: Plan, todo: list[Cell], workers: int) -> None: ...
+    def begin(self, plan: Plan, todo: list[Cell], workers: int, before: int) -> None: ...
     def event(self, event: Event | None) -> None: ...
     def end(self) -> None: ...
 
@@ -75,7 +75,7 @@ def run_plan(
         return outcome
     by_name = {cell.run.key: cell for cell in todo}
     jobs = [*_base_jobs(plan), *(_cell_job(cell, options) for cell in todo)]
-    display.begin(plan, todo, executor.workers)
+    display.begin(plan, todo, executor.workers, len(outcome.done_before))
     try:
         while jobs:
             busy = [e.job for e in _ends(executor, jobs, display) if _settle(e, by_name, outcome) == "busy"]

@@ -46,8 +46,14 @@ def _cost_lines(
     workers: int,
     measure: bool,
 ) -> Iterator[str]:
-    from ablations.cost import estimate
+    from ablations.cost import MOST_KINDS, STEPS, estimate, untimed
 
+    if measure and (unknown := untimed(todo, done)):
+        kinds = f"{len(unknown)} kinds of runs" if len(unknown) > 1 else "this kind of run"
+        yield (
+            f"cost: no stored time for {kinds}; calibrating by {STEPS} steps of {min(len(unknown), MOST_KINDS)} "
+            "(for the tiny policy some ten seconds a kind; Ctrl-C stops it, nothing is kept) ..."
+        )
     cost = estimate(plan, todo, done, workers, measure=measure)
     if cost is None:
         yield f"cost: {len(todo)} runs to do; no finished run yet that tells how long one takes on this executor"

@@ -85,31 +85,34 @@ def make_plan(grid: Grid, runs: Path) -> Plan:
     from krpo.policies import weights_hash
     from krpo.tasks import make_task
 
+    for estimator in _distinct(grid, "estimator"):
+        with _placed(grid, "estimator", estimator):
+            make_estimator(estimator)
+    for noise in _distinct(grid, "noise"):
+        with _placed(grid, "noise", noise):
+            make_noise(noise)
     weights: dict[str, str] = {}
+    for policy in _distinct(grid, "policy"):
+        with _placed(grid, "policy", policy):
+            weights[policy] = weights_hash(policy)
     data: dict[str, str] = {}
-    checked: set[Named] = set()
+    for task in _distinct(grid, "task"):
+        with _placed(grid, "task", task):
+            data[task.label] = make_task(task).fingerprint()
     root = runs / grid.name
     varied = varied_settings(grid.specs)
     cells = []
     for spec in grid.specs:
-        if spec.estimator not in checked:
-            with _placed(grid, "estimator", spec.estimator):
-                make_estimator(spec.estimator)
-        if spec.noise not in checked:
-            with _placed(grid, "noise", spec.noise):
-                make_noise(spec.noise)
-        checked |= {spec.estimator, spec.noise}
-        with _placed(grid, "policy", spec.policy):
-            if spec.policy not in weights:
-                weights[spec.policy] = weights_hash(spec.policy)
-        with _placed(grid, "task", spec.task):
-            if (task := spec.task.label) not in data:
-                data[task] = make_task(spec.task).fingerprint()
-        key = run_key(spec, base_weights=weights[spec.policy], data=data[task])
+        key = run_key(spec, base_weights=weights[spec.policy], data=data[spec.task.label])
         cells.append(Cell(spec, RunDir(root / key), grid.evaluation, label(spec, varied)))
     plan = Plan(grid, root, tuple(cells), weights, data)
     _check_unchanged(plan)
     return plan
+
+
+def _distinct(grid: Grid, key: str) -> list[Any]:
+    """The values of a setting, each once, in the order of the runs (which share them, so that none is hashed)."""
+    return list({id(value): value for value in (getattr(spec, key) for spec in grid.specs)}.values())
 
 
 @contextlib.contextmanager

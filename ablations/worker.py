@@ -17,7 +17,7 @@ from ablations.plan import Cell, evaluation_key
 from eval import EvalSpec, Progress, evaluate, prepare
 from krpo.errors import BadInput, KrpoError, is_disk_full, reason_of
 from krpo.policies import policy_path
-from krpo.resume import last_complete
+from krpo.resume import last_complete, optimizer_steps
 from krpo.rundir import RunDir
 from krpo.train import train
 
@@ -114,16 +114,34 @@ def _evaluate(cell: Cell, send: Send) -> dict[str, float]:
 
 
 def _make_sound(run: RunDir) -> None:
-    """Remove what cannot be gone on from: a torn specification, a finished run without a whole checkpoint."""
+    """Remove what cannot be gone on from: a torn specification, a finished run without a whole checkpoint, a saved
+    state whose metrics are not whole up to it (a machine that lost power may keep the one and lose the other)."""
     try:
         sound = not run.spec_file.exists() or "key" in run.spec()
     except BadInput:
         sound = False
     if run.status() == "done":
         sound = sound and _whole(run.checkpoint)
+    elif sound and (saved := last_complete(run.resume)):
+        sound = _metrics_reach(run, saved)
     if not sound:
         _say("what is here is torn or incomplete; starting again")
         _start_again(run)
+
+
+def _metrics_reach(run: RunDir, saved: Path) -> bool:
+    """Whether metrics.jsonl has every step up to a saved state. A state that cannot be read is `_train`'s to find."""
+    try:
+        reached = optimizer_steps(saved)
+    except (BadInput, KeyError, TypeError, ValueError):
+        return True
+    try:
+        steps = [row["step"] for row in run.metrics()]
+    except BadInput:
+        return False
+    minibatches = int(run.spec().get("minibatches", 1))
+    wanted = reached // minibatches
+    return steps[:wanted] == list(range(1, wanted + 1))
 
 
 def _start_again(run: RunDir) -> None:

@@ -110,21 +110,32 @@ def _finite(value: Any) -> Any:
     return value
 
 
+class _Inside:
+    """A path inside a run directory, made when it is asked for: a plan of ten thousand runs asks for few of them."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: RunDir, owner: type[RunDir]) -> Path:
+        return run.path / self.name
+
+
 class RunDir:
     """One run's folder: where its files are, and whether it is done."""
 
+    spec_file = _Inside("spec.yaml")
+    manifest_file = _Inside("manifest.json")
+    metrics_file = _Inside("metrics.jsonl")
+    held_out_file = _Inside("heldout.jsonl")
+    checkpoint = _Inside("checkpoint")
+    resume = _Inside("resume")
+    eval = _Inside("eval")
+    log_file = _Inside("log.txt")
+    done_file = _Inside("DONE")
+    failed_file = _Inside("FAILED")
+
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.spec_file = self.path / "spec.yaml"
-        self.manifest_file = self.path / "manifest.json"
-        self.metrics_file = self.path / "metrics.jsonl"
-        self.held_out_file = self.path / "heldout.jsonl"
-        self.checkpoint = self.path / "checkpoint"
-        self.resume = self.path / "resume"
-        self.eval = self.path / "eval"
-        self.log_file = self.path / "log.txt"
-        self.done_file = self.path / "DONE"
-        self.failed_file = self.path / "FAILED"
 
     @property
     def key(self) -> str:

@@ -97,8 +97,7 @@ def run_key(spec: RunSpec, *, base_weights: str = "", data: str = "") -> str:
     Settings at their defaults are left out, so that a new setting does not give old runs other keys; whoever changes a
     default raises `FORMAT` (a test holds them to it).
     """
-    defaults = RunSpec().to_plain()
-    changed = {name: value for name, value in spec.to_plain().items() if value != defaults[name]}
+    changed = {name: to_plain(value) for name in field_names() if (value := getattr(spec, name)) != _DEFAULTS[name]}
     if isinstance(task := changed.get("task"), dict):  # where data lies changes nothing; ``data`` says what it is
         changed["task"] = {name: value for name, value in task.items() if name != "data_dir"}
     content = {"format": FORMAT, "spec": canonical(changed), "base_weights": base_weights, "data": data}
@@ -125,5 +124,8 @@ def set_option(data: dict[str, Any], assignment: str) -> None:
     set_dotted(data, assignment)
 
 
+_DEFAULTS: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(RunSpec)}
+
+
 def field_names() -> tuple[str, ...]:
-    return tuple(f.name for f in dataclasses.fields(RunSpec))
+    return tuple(_DEFAULTS)

@@ -70,7 +70,8 @@ def options(grid_file: Path, *more: str) -> list[str]:
 
 def python(script: str, *arguments: str, **more) -> subprocess.Popen[str]:
     root = Path(__file__).resolve().parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "RAY_DEDUP_LOGS": "0"}
+    paths = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])  # the extras may lie elsewhere
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "RAY_DEDUP_LOGS": "0"}
     command = [sys.executable, "-c", script, *arguments]
     return subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=environment, cwd=root, **more)
 

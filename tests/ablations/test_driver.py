@@ -141,6 +141,9 @@ def test_a_full_disk_is_said_and_nothing_finished_is_lost(grid_file, small_disk)
     more_room = ablate(grid_file, output=small_disk)
     assert more_room.returncode == 0, more_room.stderr
     assert all(RunDir(small_disk / "study" / key).metrics() == rows for key, rows in kept.items())
+    undisturbed = ablate(grid_file)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    assert results(small_disk / "study") == results(grid_file.parent / "runs" / "study")
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,9 @@ def unevaluated(cell: Cell) -> None:
     [
         (stopped, lambda run: None),
         (stopped, lambda run: run.metrics_file.write_bytes(run.metrics_file.read_bytes()[:-7])),
+        (stopped, lambda run: tear(run.metrics_file)),  # fewer rows than the saved state has steps
+        (stopped, lambda run: run.metrics_file.unlink()),
+        (stopped, lambda run: run.metrics_file.write_text('{"step": 1}\n{"st\n{"step": 3}\n')),
         (stopped, lambda run: tear(next(run.resume.glob("*/model.safetensors")))),
         (stopped, lambda run: tear(next(run.resume.glob("*/trainer_state.json")))),
         (stopped, lambda run: tear(run.spec_file)),
