@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from krpo.errors import BadInput, nearest
 from krpo.spec import field_names
 from reports.names import named
-from reports.plan import StoredRun
+from reports.rundirs import StoredRun
 
 
 @dataclass(frozen=True)
