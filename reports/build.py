@@ -36,7 +36,7 @@ def build_files(roots: Sequence[Path], selection: Selection) -> dict[str, bytes]
         for kind, write in (("csv", formats.to_csv), ("md", formats.to_markdown), ("tex", formats.to_latex)):
             if len(table.frame):
                 files[f"tables/{table.name}.{kind}"] = write(table).encode()
-    files["results.json"] = results_json(study, end, differences).encode()
+    files["results.json"] = results_json(study, end, differences, pictures).encode()
     files["index.html"] = render_page(study, end, differences, pictures, tables, records).encode()
     return files
 

@@ -64,7 +64,7 @@ def render_report(
         return Rendered(page, changed=False)
     from reports.build import build_files  # pandas and matplotlib: only now
 
-    _check_writable(folder)
+    check_writable(folder)
     files = build_files(roots, selection)
     try:
         _write(folder, files, old=before.get("files", {}))
@@ -79,7 +79,7 @@ def render_report(
     return Rendered(page, changed=True)
 
 
-def _check_writable(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Raises `BadInput` before the work is done, not after it."""
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
