@@ -121,12 +121,7 @@ def export(root: str | Path, folder: str | Path) -> Path:
 def _describe(stored: Sequence[StoredRun], plans: Sequence[Plan]) -> pd.DataFrame:
     """A row per run: what it is called, where it stands; in the order in which the grid file names arms and noise."""
     fields = [one.spec for one in stored]
-    varying = [
-        key
-        for key in sorted({key for spec in fields for key in spec} - {*ARM, "noise"})
-        if len({repr(canonical(spec.get(key))) for spec in fields}) > 1
-    ]
-    varying = _independent(varying, fields)
+    varying = varying_settings(fields)
     noisy = len({named(spec.get("noise")).label for spec in fields}) > 1 or not varying
     rows = []
     for one in stored:
@@ -158,6 +153,12 @@ def _describe(stored: Sequence[StoredRun], plans: Sequence[Plan]) -> pd.DataFram
         .drop(columns=["a", *settings, "b"])
         .reset_index(drop=True)
     )
+
+
+def varying_settings(specs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The settings besides estimator, noise and seed in which runs differ; of those that vary together, the first."""
+    keys = sorted({key for spec in specs for key in spec} - {*ARM, "noise"})
+    return _independent([key for key in keys if len({repr(canonical(spec.get(key))) for spec in specs}) > 1], specs)
 
 
 def _independent(keys: Sequence[str], fields: Sequence[Mapping[str, Any]]) -> list[str]:
