@@ -220,6 +220,10 @@ def extraction_table(study: Study) -> Table:
     return Table("extraction", "Answers that could not be read", means, columns, note, fold=True)
 
 
+def _unequal(pair: str) -> str:
+    return pair.removeprefix(DISAGREE).replace(" / ", " \N{NOT EQUAL TO} ")
+
+
 def flip_table(study: Study, end: Endpoint) -> Table:
     """T7: question by question, on the same seed: where the arm is better, where the baseline is."""
     own = study.questions[study.questions.task == end.task]
@@ -266,7 +270,7 @@ def flip_table(study: Study, end: Endpoint) -> Table:
     test = "exact McNemar" if frame.method.astype(str).str.contains("McNemar").any() else "paired t over questions"
     note = (
         f"Number of questions, mean over seeds; both arms trained with the same seed. Baseline: "
-        f"{estimator_name(end.baseline)}. Last column: pairs of runs that differ by {test}, which speaks about these two "
-        "checkpoints and not about the estimators: what training does by chance is only in the spread over seeds."
+        f"{estimator_name(end.baseline)}. Last column: pairs of runs that differ by {test}, which speaks about these "
+        "two checkpoints and not about the estimators: what training does by chance is only in the spread over seeds."
     )
     return Table("flips", "Question by question", frame.drop(columns="method"), columns, note, fold=True)

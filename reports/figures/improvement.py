@@ -50,8 +50,7 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
         for row in found[found.estimator == arm].itertuples():
             y = conditions.index(row.condition) + (i - (len(looks) - 1) / 2) * step
             ends = [[max(0.0, row.paired - row.low)], [max(0.0, row.high - row.paired)]]
-            look = {"color": colour, "marker": marker, "markersize": 4.5, "capsize": 2, "linewidth": 1.2}
-            ax.errorbar(row.paired, y, xerr=ends, **look)
+            ax.errorbar(row.paired, y, xerr=ends, color=colour, marker=marker, markersize=4.5, capsize=2)
             ax.plot(row.all, y, marker="|", color=style.INK, markersize=7, linestyle="")
     ax.axvline(0.5, color=style.INK, linewidth=0.8)
     ax.set_xlim(-0.02, 1.02)
@@ -67,8 +66,8 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
 
 def caption(table: pd.DataFrame) -> str:
     return (
-        f"Markers: share of {seeds_phrase(table)} on which the arm ends above the baseline of the same seed, with a 95% "
-        "Wilson interval; equal seeds are left out. Upright strokes: the probability of improvement, over all pairs of "
+        f"Markers: share of {seeds_phrase(table)} on which the arm ends above the baseline of the same seed, with a "
+        "95% Wilson interval; equal seeds are left out. Upright strokes: the probability of improvement, over all pairs of "
         "runs whatever their seeds; no interval for it holds what it says with ten seeds or fewer."
     )
 
