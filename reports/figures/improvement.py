@@ -67,7 +67,7 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
 def caption(table: pd.DataFrame) -> str:
     return (
         f"Markers: share of {seeds_phrase(table)} on which the arm ends above the baseline of the same seed, with a "
-        "95% Wilson interval; equal seeds are left out. Upright strokes: the probability of improvement, over all pairs of "
+        "95% Wilson interval; equal seeds are left out. Upright strokes: probability of improvement, over all pairs of "
         "runs whatever their seeds; no interval for it holds what it says with ten seeds or fewer."
     )
 
