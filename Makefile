@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow check clean help
+.PHONY: demo figures test test-slow check clean help
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -12,6 +12,9 @@ help:  ## what there is to make
 demo: $(STAMP)  ## train GRPO and KRPO on the tiny policy, score them, render a report
 	$(BIN)/krpo-ablate --grid ablations/quick.yaml
 	$(BIN)/krpo-report runs/quick
+
+figures: $(STAMP)  ## every figure and table of the study, from the stored results, into runs/paper
+	$(BIN)/krpo-report --paper
 
 test: $(STAMP)  ## the tests, without the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow and not gpu and not network"

@@ -36,7 +36,7 @@ def build_files(roots: Sequence[Path], selection: Selection) -> dict[str, bytes]
         for kind, write in (("csv", formats.to_csv), ("md", formats.to_markdown), ("tex", formats.to_latex)):
             if len(table.frame):
                 files[f"tables/{table.name}.{kind}"] = write(table).encode()
-    files["results.json"] = results_json(study, end, differences).encode()
+    files["results.json"] = results_json(study, end, differences, pictures).encode()
     files["index.html"] = render_page(study, end, differences, pictures, tables, records).encode()
     return files
 
@@ -78,7 +78,7 @@ def draw(name: str, text: str, columns: style.Columns) -> tuple[dict[str, bytes]
 
 def read_table(text: str) -> pd.DataFrame:
     """A figure's CSV as it was saved: labels stay text, numbers are read exactly."""
-    labels = dict.fromkeys(("condition", "estimator", "level", "metric", "against"), str)
+    labels = dict.fromkeys(("condition", "estimator", "level", "metric", "against", "panel", "axis", "kind"), str)
     return pd.read_csv(
         io.StringIO(text), dtype=labels, keep_default_na=False, na_values=[""], float_precision="round_trip"
     )
@@ -87,14 +87,17 @@ def read_table(text: str) -> pd.DataFrame:
 def result_tables(study: Study, end: Endpoint | None, differences: pd.DataFrame) -> list[Table]:
     """What was found, in the order of the page."""
     learning = results.learning_table(study)
+    extraction = results.extraction_table(study)
     if end is None:
-        return [learning]
+        return [learning, extraction]
     return [
         results.main_table(study, end),
         results.difference_table(end, differences),
         results.aggregate_table(study, end),
         learning,
         results.metric_table(study, end),
+        extraction,
+        results.flip_table(study, end),
     ]
 
 

@@ -1,4 +1,4 @@
-"""`krpo-report DIR [DIR...]`: render the report of a grid and print the path of its page."""
+"""`krpo-report DIR [DIR...]`: render the report of a grid and print the path of its page; export; the paper."""
 
 from __future__ import annotations
 
@@ -17,12 +17,23 @@ def parser() -> argparse.ArgumentParser:
     )
     it.add_argument(
         "grids",
-        nargs="+",
+        nargs="*",
         type=Path,
         metavar="DIR",
         help="a grid directory, as in runs/quick; several are merged into one report",
     )
     it.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: DIR/report)")
+    it.add_argument(
+        "--export",
+        type=Path,
+        metavar="FOLDER",
+        help="write no report but the results of one grid as a small folder of tables, to be reported on like a grid",
+    )
+    it.add_argument(
+        "--paper",
+        action="store_true",
+        help="the project's own study from the tables in reports/data (default --output: runs/paper)",
+    )
     it.add_argument(
         "--select",
         action="append",
@@ -35,9 +46,27 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = parser().parse_args(argv)
+    it = parser()
+    arguments = it.parse_args(argv)
+    chosen = arguments.select or arguments.since
+    if arguments.paper and (arguments.grids or arguments.export or chosen):
+        it.error("--paper takes no grid and no option but --output")
+    if arguments.export and (len(arguments.grids) != 1 or arguments.output or chosen):
+        it.error("--export takes one grid and no other option")
+    if not arguments.paper and not arguments.grids:
+        it.error("name a grid directory, as in runs/quick, or say --paper")
 
     def body() -> int:
+        if arguments.paper:
+            from reports.paper import render_paper
+
+            print(render_paper(arguments.output or Path("runs/paper")))
+            return 0
+        if arguments.export:
+            from reports.tables import export
+
+            print(export(arguments.grids[0], arguments.export))
+            return 0
         from reports.report import render_report
         from reports.selection import parse
 

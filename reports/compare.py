@@ -41,7 +41,7 @@ class Endpoint:
 
 def endpoint(study: Study) -> Endpoint | None:
     """The primary endpoint: the primary metric of the grid file's first evaluation task, and the arms and the condition
-    of its `report` section (`baseline`, `treatment`, `condition`, `smallest_effect`).
+    of its `report` section (`baseline`, `treatment`, `condition`); what matters at least is the file's `effect`.
 
     Defaults: `krpo` against `grpo`, in every condition. None where no finished run has been evaluated. Raises
     `BadInput`
@@ -77,7 +77,7 @@ def endpoint(study: Study) -> Endpoint | None:
     if section.get("condition") is not None:
         one = chosen("condition", "", [*noises, *conditions])
         conditions = (noises.get(one, one),)
-    effect = section.get("smallest_effect")
+    effect = section.get("smallest_effect", study.plan.get("effect"))
     return Endpoint(
         task=task,
         metric=metrics[0],

@@ -44,10 +44,13 @@ def noise_name(noise: Named) -> str:
     return noise.label
 
 
-def condition_name(noise: Named, others: Mapping[str, Any]) -> str:
-    """The condition under which arms are compared: the noise and whatever else varies in the grid."""
+def condition_name(noise: Named | None, others: Mapping[str, Any]) -> str:
+    """The condition under which arms are compared: the noise (None where it says nothing) and whatever else varies."""
     return ", ".join(
-        [noise_name(noise), *(f"{key.replace('_', ' ')} {_short(value)}" for key, value in others.items())]
+        [
+            *([noise_name(noise)] if noise else []),
+            *(f"{key.replace('_', ' ')} {_short(value)}" for key, value in others.items()),
+        ]
     )
 
 

@@ -194,12 +194,17 @@ def commands(study: Study) -> str:
     return "\n".join([*lines, "krpo-report " + " ".join(map(str, study.roots))])
 
 
+def _told(picture: Picture) -> dict[str, Any]:
+    return {key: getattr(picture, key) for key in ("name", "title", "caption", "alt", "wide_size", "narrow_size")}
+
+
 def _encoded(picture: Picture) -> dict[str, Any]:
-    plain = {key: getattr(picture, key) for key in ("name", "title", "caption", "alt", "wide_size", "narrow_size")}
-    return plain | {key: base64.b64encode(getattr(picture, key)).decode() for key in ("wide", "narrow")}
+    return _told(picture) | {key: base64.b64encode(getattr(picture, key)).decode() for key in ("wide", "narrow")}
 
 
-def results_json(study: Study, end: Endpoint | None, differences: pd.DataFrame) -> str:
+def results_json(
+    study: Study, end: Endpoint | None, differences: pd.DataFrame, pictures: Sequence[Picture] = ()
+) -> str:
     """The finding for programs: the same words and numbers as on the page."""
     verdict = findings(study, end, differences).main
     rows = comparisons(differences).to_dict("records")
@@ -208,9 +213,12 @@ def results_json(study: Study, end: Endpoint | None, differences: pd.DataFrame) 
             {
                 "format": 1,
                 "names": study.names,
+                "question": str(study.plan.get("question") or "").strip(),
                 "verdict": verdict.kind,
                 "sentence": verdict.sentence,
+                "detail": verdict.detail,
                 "differences": rows,
+                "figures": [_told(picture) for picture in pictures],
             }
         )
         + "\n"

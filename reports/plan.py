@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from krpo import spec as run_spec
+import pandas as pd
+
 from krpo.config import build, load_yaml, to_plain
 from krpo.errors import BadInput
 from krpo.rundir import RunDir, find_runs
 from krpo.spec import RunSpec, canonical, field_names
+from reports.compact import is_compact, read_base, read_compact
 from reports.names import named
-from reports.stored import FORMAT, Note, check_format, flatten, read_object
+from reports.rundirs import SCORES, StoredRun, read_evaluations, read_run, score_frame
+from reports.stored import FORMAT, Note, check_format
 
 Plan = Mapping[str, Any]
 """A grid file's content; empty where a directory has none."""
-
-
-@dataclass(frozen=True)
-class StoredRun:
-    """A run that the report uses: where it is, its specification, its manifest (keys dotted)."""
-
-    root: Path
-    run: RunDir
-    spec: Mapping[str, Any]
-    manifest: Mapping[str, Any]
 
 
 def read_plan(root: Path) -> Plan:
@@ -62,23 +54,42 @@ def axis_order(axis: str, plans: Sequence[Plan]) -> dict[str, int]:
 
 
 def stored_runs(root: Path, plan: Plan, notes: list[Note]) -> list[StoredRun]:
-    """The runs of one grid directory. Raises `BadInput` where there is none, or where it is no grid directory."""
+    """The runs of one grid directory, or of an exported one.
+
+    Raises `BadInput` where there is none, or where it is no grid directory.
+    """
+    if is_compact(root):
+        read, told = read_compact(root)
+        notes += told
+    else:
+        read = []
+        for run in _run_dirs(root):
+            one = read_run(run, root.resolve().name)
+            if one is None:
+                notes.append(Note(run.key, "its spec.yaml cannot be read", excludes=True))
+            else:
+                read.append(one)
     found = []
-    for run in _run_dirs(root):
-        try:
-            data = run.spec()
-        except BadInput:
-            notes.append(Note(run.key, "its spec.yaml cannot be read", excludes=True))
-            continue
-        check_format(data, run.spec_file, run_spec.FORMAT)
-        spec = {key: value for key, value in data.items() if key not in ("key", "format")}
-        if not _belongs(spec, plan):
-            notes.append(Note(run.key, "is not part of the grid file as it stands now", excludes=True))
-            continue
-        found.append(StoredRun(root, run, spec, flatten(read_object(run.manifest_file, notes, run.key))))
+    for one in read:
+        if _belongs(one.spec, plan):
+            found.append(one)
+        else:
+            notes.append(Note(one.key, "is not part of the grid file as it stands now", excludes=True))
     if not found:
         raise BadInput(f"{root}: holds no run of its grid file; start them with krpo-ablate --grid FILE")
     return found
+
+
+def base_scores_of(root: Path, notes: list[Note]) -> pd.DataFrame:
+    """The scores of the untrained policies beside a grid's runs: policy, then `SCORES`."""
+    if is_compact(root):
+        return read_base(root)
+    parts = []
+    for folder in sorted(root.glob("base/*/eval")):
+        policy = folder.parent.name
+        parts.append(read_evaluations(folder, notes, f"base/{policy}")[0].assign(policy=policy))
+    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["policy", *SCORES])
+    return score_frame(frame[["policy", *SCORES]])
 
 
 def once(runs: Sequence[StoredRun], notes: list[Note]) -> list[StoredRun]:
@@ -92,14 +103,14 @@ def once(runs: Sequence[StoredRun], notes: list[Note]) -> list[StoredRun]:
             continue
         old, new = sorted((other, one), key=_age)
         chosen[same] = new
-        where = f" in {old.root}" if old.root != new.root else ""
-        notes.append(Note(old.run.key, f"stands for the same run as {new.run.key}, which is newer{where}"))
+        where = f" in {old.grid}" if old.grid != new.grid else ""
+        notes.append(Note(old.key, f"stands for the same run as {new.key}, which is newer{where}"))
     return list(chosen.values())
 
 
 def _age(one: StoredRun) -> tuple[bool, float]:
     started = one.manifest.get("wall.started")
-    return one.run.status() == "done", float(started) if isinstance(started, (int, float)) else 0.0
+    return one.status == "done", float(started) if isinstance(started, (int, float)) else 0.0
 
 
 def _run_dirs(root: Path) -> list[RunDir]:

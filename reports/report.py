@@ -17,10 +17,11 @@ from krpo.rundir import dumps, find_runs, write_text
 from reports.selection import Selection, parse
 
 STATE = ".state.json"
+COMPACT = ("study.json", "runs.jsonl", "*.csv", "*.csv.gz")
 LIBRARIES = ("numpy", "scipy", "pandas", "matplotlib", "jinja2")
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 _USED = ("__init__", "config", "errors", "rundir", "spec", "streams")  # of krpo
-_RUN_FILES = ("spec.yaml", "manifest.json", "metrics.jsonl", "DONE", "FAILED")
+_RUN_FILES = ("spec.yaml", "manifest.json", "metrics.jsonl", "heldout.jsonl", "DONE", "FAILED")
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def render_report(
         return Rendered(page, changed=False)
     from reports.build import build_files  # pandas and matplotlib: only now
 
-    _check_writable(folder)
+    check_writable(folder)
     files = build_files(roots, selection)
     try:
         _write(folder, files, old=before.get("files", {}))
@@ -78,7 +79,7 @@ def render_report(
     return Rendered(page, changed=True)
 
 
-def _check_writable(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Raises `BadInput` before the work is done, not after it."""
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
@@ -114,9 +115,11 @@ def _inputs(root: Path) -> Iterator[Path]:
     if not root.is_dir():
         return
     yield root / "grid.yaml"
+    yield from sorted(file for name in COMPACT for file in root.glob(name))
     for run in find_runs(root):
         yield from (run.path / name for name in _RUN_FILES)
         yield from sorted(run.eval.glob("*.json"))
+        yield from sorted(run.eval.glob("*.jsonl"))
     yield from sorted(root.glob("base/*/eval/*.json"))
 
 

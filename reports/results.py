@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from eval.comparison import paired_difference
 from krpo.streams import generator
 from reports import formats, statistics
 from reports.compare import Endpoint, base_scores, comparisons, final_scores, summarise
 from reports.formats import Column, Table
 from reports.names import estimator_name
+from reports.rundirs import DISAGREE
 from reports.tables import Study
 
 ARM = Column("estimator", "estimator", estimator_name, number=False)
@@ -186,3 +188,89 @@ def metric_table(study: Study, end: Endpoint) -> Table:
     ]
     note = "Per cent, all questions of the task, mean and standard deviation over seeds."
     return Table("metrics", "All tasks and metrics", frame, columns, note, fold=True)
+
+
+def extraction_table(study: Study) -> Table:
+    """T2: what could not be read, was cut, or timed out, and how often two ways of scoring disagree."""
+    frame = study.evaluations
+    pairs = [column for column in frame if column.startswith(DISAGREE)]
+    rates = {key: frame[key] / frame.answers for key in ("not_extracted", "answers_cut", "timed_out")}
+    frame = frame.assign(**rates)[frame.answers.notna()]
+    shown = [*rates, *pairs, "mean_tokens"]
+    grouped = frame.groupby(["task", "condition", "estimator"], sort=False)
+    means = grouped[shown].mean().assign(size=grouped.size(), answers=grouped.answers.max()).reset_index()
+    columns = [
+        Column("task", "task", str, number=False),
+        CONDITION,
+        ARM,
+        Column("size", "seeds", formats.whole),
+        Column("answers", "answers", formats.whole),
+        Column("not_extracted", "no answer found", formats.percent),
+        Column("answers_cut", "cut", formats.percent),
+        Column("timed_out", "timed out", formats.percent),
+        *(
+            Column(pair, pair.removeprefix(DISAGREE).replace(" / ", " \N{NOT EQUAL TO} "), formats.percent)
+            for pair in pairs
+        ),
+        Column("mean_tokens", "tokens an answer", formats.number),
+    ]
+    note = "Per cent of the held-out answers of a run, mean over seeds. Cut: at the longest allowed length."
+    if pairs:
+        note += " Columns with an inequality: the share of answers on which the two ways of scoring disagree."
+    return Table("extraction", "Answers that could not be read", means, columns, note, fold=True)
+
+
+def _unequal(pair: str) -> str:
+    return pair.removeprefix(DISAGREE).replace(" / ", " \N{NOT EQUAL TO} ")
+
+
+def flip_table(study: Study, end: Endpoint) -> Table:
+    """T7: question by question, on the same seed: where the arm is better, where the baseline is."""
+    own = study.questions[study.questions.task == end.task]
+    of_task = study.evaluations[study.evaluations.task == end.task].set_index("run").samples
+    rows = []
+    for condition, of_condition in own.groupby("condition", sort=False):
+        arms = dict(list(of_condition.groupby("estimator", sort=False)))
+        if end.baseline not in arms:
+            continue
+        base = dict(list(arms[end.baseline].groupby("seed")))
+        for arm, of_arm in arms.items():
+            found = []
+            for seed, answers in of_arm.groupby("seed") if arm != end.baseline else ():
+                if seed not in base:
+                    continue
+                both = answers.merge(base[seed], on="question", suffixes=("_a", "_b"))
+                samples = float(of_task.get(answers.run.iloc[0], np.nan))
+                if len(both) > 1 and samples >= 1:
+                    found.append(paired_difference(both.right_a / samples, both.right_b / samples))
+            if found:
+                rows.append(
+                    {
+                        "condition": condition, "estimator": arm, "pairs": len(found), "questions": found[0].n,
+                        "both": np.mean([d.both for d in found]), "higher": np.mean([d.only_a for d in found]),
+                        "lower": np.mean([d.only_b for d in found]), "same": np.mean([d.same for d in found]),
+                        "stderr": np.mean([d.stderr for d in found]),
+                        "rejected": f"{sum(d.p_value < 0.05 for d in found)} of {len(found)}",
+                        "method": found[0].method,
+                    }
+                )  # fmt: skip
+    columns = [
+        CONDITION,
+        ARM,
+        Column("pairs", "pairs", formats.whole),
+        Column("questions", "questions", formats.whole),
+        Column("both", "both right", formats.number),
+        Column("higher", "arm higher", formats.number),
+        Column("lower", "baseline higher", formats.number),
+        Column("same", "equal, not right", formats.number),
+        Column("stderr", "SE questions", formats.plain_points),
+        Column("rejected", "p < 0.05 by questions"),
+    ]
+    frame = pd.DataFrame(rows, columns=[*(key for column in columns for key in column.keys), "method"])
+    test = "exact McNemar" if frame.method.astype(str).str.contains("McNemar").any() else "paired t over questions"
+    note = (
+        f"Number of questions, mean over seeds; both arms trained with the same seed. Baseline: "
+        f"{estimator_name(end.baseline)}. Last column: pairs of runs that differ by {test}, which speaks about these "
+        "two checkpoints and not about the estimators: what training does by chance is only in the spread over seeds."
+    )
+    return Table("flips", "Question by question", frame.drop(columns="method"), columns, note, fold=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from krpo.errors import BadInput, nearest
 from krpo.spec import field_names
 from reports.names import named
-from reports.plan import StoredRun
+
+if TYPE_CHECKING:  # an unchanged report loads no pandas
+    from reports.rundirs import StoredRun
 
 
 @dataclass(frozen=True)

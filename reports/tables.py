@@ -1,5 +1,5 @@
-"""Run directories -> tidy pandas frames: `runs` (a row per run), `steps` (a row per run and step), `scores` (a row per
-run, task, metric and level).
+"""Run directories, or exported studies, -> tidy frames: `runs` (a row per run), `steps` (a row per run and step),
+`scores` (a row per run, task, metric and level).
 
     study = read_study(["runs/noise"])
     study.scores.query("level == 'all'").groupby(["estimator", "condition"]).value.mean()
@@ -12,21 +12,21 @@ counted in `study.notes`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from krpo.errors import BadInput
-from krpo.rundir import RunDir
 from krpo.spec import canonical
+from reports.compact import write_compact
 from reports.names import condition_name, named
-from reports.plan import Plan, StoredRun, axis_order, once, planned_runs, read_plan, stored_runs
+from reports.plan import Plan, axis_order, base_scores_of, once, planned_runs, read_plan, stored_runs
+from reports.rundirs import StoredRun
 from reports.selection import Selection
-from reports.stored import FORMAT, Note, check_format, flatten, read_object, read_rows
+from reports.stored import Note
 
 EVERYTHING = Selection()
 
@@ -48,7 +48,10 @@ class Study:
     steps: (
         pd.DataFrame
     )  # DESCRIPTION, step, and every numeric column of metrics.jsonl ("wall/..." flattened); done runs
+    held_out: pd.DataFrame  # DESCRIPTION, step, and what was measured on held-out questions on the way; may be empty
     scores: pd.DataFrame  # DESCRIPTION, task, metric, primary, level, value, stderr, n; done runs
+    evaluations: pd.DataFrame  # DESCRIPTION, task, settings, and what was cut, not extracted, timed out; done runs
+    questions: pd.DataFrame  # DESCRIPTION, task, question, right: right answers among its samples; done runs
     base: pd.DataFrame  # policy, task, metric, primary, level, value, stderr, n: the untrained policy
     specs: Mapping[str, Mapping[str, Any]]  # run -> specification
     manifests: Mapping[str, Mapping[str, Any]]  # run -> manifest, keys dotted
@@ -76,59 +79,65 @@ def read_study(roots: Sequence[str | Path], selection: Selection = EVERYTHING) -
     plans = [read_plan(path) for path in paths]
     stored = [run for path, plan in zip(paths, plans, strict=True) for run in stored_runs(path, plan, notes)]
     stored = selection.apply(once(stored, notes))
-    curves = {one.run.key: _read_steps(one.run, notes) for one in stored}
-    runs = _describe(stored, curves, plans, notes)
-    done = [one.run for one in stored if one.run.status() == "done"]
+    notes += [note for one in stored for note in one.notes]
+    runs = _describe(stored, plans)
+    done = [one for one in stored if one.status == "done"]
     if not done:
         counts = ", ".join(f"{n} {status}" for status, n in runs.status.value_counts().items())
         raise BadInput(f"{paths[0]}: none of {len(runs)} runs has finished ({counts}); there is nothing to report yet")
-    scores = [{"run": run.key, **row} for run in done for row in _read_scores(run.eval, notes, run.key)]
-    for run, rows, asked in runs[runs.status == "done"][["run", "rows", "steps"]].itertuples(index=False):
-        if rows < asked:
-            notes.append(Note(run, f"has metrics of {rows} steps of {asked}"))
+    evaluations = _joined(runs, {one.key: one.evaluations for one in done})
+    scores, evaluations = _comparable(_joined(runs, {one.key: one.scores for one in done}), evaluations, notes)
+    base = pd.concat([base_scores_of(path, notes) for path in paths], ignore_index=True)
     return Study(
         names=tuple(str(plan.get("name") or path.resolve().name) for path, plan in zip(paths, plans, strict=True)),
         roots=tuple(paths),
         plan=plans[0],
         runs=runs,
-        steps=_all_steps(runs, {run.key: curves[run.key] for run in done}),
-        scores=_comparable(_join(runs, _score_frame(scores)), notes),
-        base=_read_base(paths, notes),
-        specs={one.run.key: one.spec for one in stored},
-        manifests={one.run.key: one.manifest for one in stored},
+        steps=_curves(runs, {one.key: one.steps for one in done}),
+        held_out=_curves(runs, {one.key: one.held_out for one in done}),
+        scores=scores,
+        evaluations=evaluations,
+        questions=_joined(runs, {one.key: one.questions for one in done}),
+        base=base.drop_duplicates(["policy", "task", "metric", "level"]).reset_index(drop=True),
+        specs={one.key: one.spec for one in stored},
+        manifests={one.key: one.manifest for one in stored},
         planned=None if selection.words else planned_runs(plans),
         selection=selection.words,
         notes=tuple(notes),
     )
 
 
-def _describe(
-    stored: Sequence[StoredRun], curves: Mapping[str, pd.DataFrame], plans: Sequence[Plan], notes: list[Note]
-) -> pd.DataFrame:
+def export(root: str | Path, folder: str | Path) -> Path:
+    """Write a grid's results as one small folder of tables (`reports.compact`) and return it.
+
+    Raises `BadInput` where there is no run, or where the folder cannot be written.
+    """
+    path, notes = Path(root), list[Note]()
+    runs = stored_runs(path, read_plan(path), notes)
+    write_compact(Path(folder), path, runs, base_scores_of(path, notes), notes)
+    return Path(folder)
+
+
+def _describe(stored: Sequence[StoredRun], plans: Sequence[Plan]) -> pd.DataFrame:
     """A row per run: what it is called, where it stands; in the order in which the grid file names arms and noise."""
     fields = [one.spec for one in stored]
-    varying = [
-        key
-        for key in sorted({key for spec in fields for key in spec} - {*ARM, "noise"})
-        if len({repr(canonical(spec.get(key))) for spec in fields}) > 1
-    ]
+    varying = varying_settings(fields)
+    noisy = len({named(spec.get("noise")).label for spec in fields}) > 1 or not varying
     rows = []
     for one in stored:
-        spec, run, noise = one.spec, one.run, named(one.spec.get("noise"))
-        status = run.status()
-        failure = read_object(run.failed_file, notes, run.key) if status == "failed" else {}
+        spec, noise = one.spec, named(one.spec.get("noise"))
         rows.append(
             {
-                "run": run.key,
+                "run": one.key,
                 "estimator": named(spec.get("estimator")).label,
-                "condition": condition_name(noise, {key: spec.get(key) for key in varying}),
+                "condition": condition_name(noise if noisy else None, {key: spec.get(key) for key in varying}),
                 "noise": noise.label,
                 "seed": int(spec.get("seed") or 0),
-                "grid": one.root.resolve().name,
-                "status": status,
-                "reason": str(failure.get("reason", "")),
+                "grid": one.grid,
+                "status": one.status,
+                "reason": one.reason,
                 "steps": int(spec.get("steps") or 0),
-                "rows": len(curves[run.key]),
+                "rows": len(one.steps),
                 "policy": str(spec.get("policy", "")),
                 "task": named(spec.get("task")).label,
             }
@@ -136,127 +145,69 @@ def _describe(
     runs = pd.DataFrame(rows)
     order = {axis: runs[axis].map(axis_order(axis, plans)).fillna(99) for axis in ("noise", "estimator")}
     runs = runs.assign(a=order["noise"], b=order["estimator"])
+    settings = [f"s{i}" for i, _ in enumerate(varying)]
+    for name, key in zip(settings, varying, strict=True):
+        runs[name] = _ranks([spec.get(key) for spec in fields])
     return (
-        runs.sort_values(["a", "condition", "b", "estimator", "seed", "run"], kind="stable")
-        .drop(columns=["a", "b"])
+        runs.sort_values(["a", *settings, "b", "estimator", "seed", "run"], kind="stable")
+        .drop(columns=["a", *settings, "b"])
         .reset_index(drop=True)
     )
 
 
-def _all_steps(runs: pd.DataFrame, curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    frames = [curves[run].assign(run=run) for run in runs.run if run in curves]
-    steps = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"run": [], "step": []})
-    return _join(runs, steps).drop(columns="position")
+def varying_settings(specs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The settings besides estimator, noise and seed in which runs differ; of those that vary together, the first."""
+    keys = sorted({key for spec in specs for key in spec} - {*ARM, "noise"})
+    return _independent([key for key in keys if len({repr(canonical(spec.get(key))) for spec in specs}) > 1], specs)
 
 
-def _read_steps(run: RunDir, notes: list[Note]) -> pd.DataFrame:
-    rows = read_rows(run.metrics_file, notes, run.key)
-    columns: dict[str, list[Any]] = {}
-    for i, row in enumerate(rows):
-        wall = row.get("wall")
-        if isinstance(wall, dict):
-            row = row | {f"wall/{k}": v for k, v in wall.items()}
-        for key, value in row.items():
-            if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
-                if key not in columns:
-                    columns[key] = [np.nan] * len(rows)
-                columns[key][i] = np.nan if value is None else value
-    frame = pd.DataFrame({key: np.asarray(values, dtype=np.float64) for key, values in columns.items()})
-    if frame.empty or "step" not in frame:
-        return pd.DataFrame({"step": np.asarray([], dtype=np.int64)})
-    frame = frame[np.isfinite(frame["step"])]
-    twice = int(frame["step"].duplicated().sum())
-    if twice:
-        notes.append(Note(run.key, f"metrics.jsonl has {twice} steps twice (a resumed run); the later row counts"))
-        frame = frame.drop_duplicates("step", keep="last")
-    for key in ("reward", "reward_observed", "accuracy", "loss"):
-        missing = int((~np.isfinite(frame[key])).sum()) if key in frame else 0
-        if missing:
-            notes.append(
-                Note(
-                    run.key,
-                    f"{key} is missing or not a number at {missing} of {len(frame)} steps; the means leave these out",
-                )
-            )
-    return frame.astype({"step": np.int64}).sort_values("step", kind="stable").reset_index(drop=True)
+def _independent(keys: Sequence[str], fields: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of settings that vary together, one for one (a `zip`), only the first: it says which of the others it is."""
+    kept: list[str] = []
+    for key in keys:
+        values = [repr(canonical(spec.get(key))) for spec in fields]
+        for other in kept:
+            pairs = set(zip([repr(canonical(spec.get(other))) for spec in fields], values, strict=True))
+            if len(pairs) == len(set(values)) == len({first for first, _ in pairs}):
+                break
+        else:
+            kept.append(key)
+    return kept
 
 
-def _read_scores(folder: Path, notes: list[Note], where: str) -> list[dict[str, Any]]:
-    """One row per task, metric and level of the evaluation summaries in a folder; level `all` is the whole task.
-
-    Scores over k samples are metrics of their own: `pass@4`, `all@4`, `maj@4`.
-    """
-    rows = []
-    for file in sorted(folder.glob("*.json")):
-        summary = read_object(file, notes, where)
-        check_format(summary, file, FORMAT)
-        primary, task = summary.get("primary"), str(summary.get("task", file.stem))
-        settings = repr((summary.get("n_questions"), sorted(flatten(summary.get("settings") or {}).items())))
-        for level, metric, score in _scores_of(summary):
-            facts = score if isinstance(score, dict) else {"value": score}
-            value = facts.get("value")
-            if not isinstance(value, (int, float)) or not np.isfinite(value):
-                told = f"{task}: {metric} on level {level} is not a number and was left out"
-                notes.append(Note(where, told, excludes=level == "all" and metric == primary))
-                continue
-            row = {"task": task, "metric": metric, "primary": metric == primary, "level": level, "value": float(value)}
-            rows.append(row | {"stderr": facts.get("stderr"), "n": facts.get("n"), "settings": settings})
-    return rows
+def _ranks(values: Sequence[Any]) -> list[int]:
+    """The place of each value: numbers by size, everything else by its text."""
+    different = {repr(canonical(value)): value for value in values}
+    number = all(isinstance(value, (int, float)) for value in different.values())
+    ordered = sorted(different, key=lambda text: different[text] if number else text)
+    place = {text: i for i, text in enumerate(ordered)}
+    return [place[repr(canonical(value))] for value in values]
 
 
-def _scores_of(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """Level, metric and score of everything that a summary holds."""
-    levels = {"all": summary.get("scores")} | (summary.get("by_level") or {})
-    for level, scores in levels.items():
-        for metric, score in (scores or {}).items():
-            yield str(level), metric, score
-    for kind in ("pass", "all", "maj"):
-        for k, score in ((summary.get("at_k") or {}).get(kind) or {}).items():
-            yield "all", f"{kind}@{k}", score
+def _curves(runs: pd.DataFrame, curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """All curves below each other, `step` and then the other columns by name."""
+    frame = _joined(runs, curves)
+    front = [*DESCRIPTION, "step"]
+    return frame[[*front, *sorted(column for column in frame if column not in front)]]
 
 
-def _score_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    columns = ["task", "metric", "primary", "level", "value", "stderr", "n", "settings"]
-    frame = pd.DataFrame(rows, columns=[*(["run"] if rows and "run" in rows[0] else []), *columns])
-    if "run" not in frame and not rows:
-        frame.insert(0, "run", pd.Series(dtype=object))
-    return frame.astype({"primary": bool, "value": float, "stderr": float, "n": float})
+def _joined(runs: pd.DataFrame, frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The frames of the runs below each other, in the order of ``runs``, each with its run's description in front."""
+    stacked = pd.concat([frames[run].assign(run=run) for run in runs.run if run in frames], ignore_index=True)
+    return runs[DESCRIPTION].merge(stacked, on="run", how="inner")
 
 
-def _comparable(scores: pd.DataFrame, notes: list[Note]) -> pd.DataFrame:
+def _comparable(
+    scores: pd.DataFrame, evaluations: pd.DataFrame, notes: list[Note]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Only scores that were made with the same questions and settings are compared: per task, the most common ones."""
-    keep = []
-    for task, of_task in scores.groupby("task", sort=False):
-        common = Counter(of_task.drop_duplicates("run").settings).most_common(1)[0][0]
-        others = of_task[of_task.settings != common]
-        for run in dict.fromkeys(others.run):
-            notes.append(
-                Note(
-                    run,
-                    f"was evaluated on {task} with other settings or questions than the rest; that score was left out",
-                    excludes=True,
-                )
-            )
-        keep.append(of_task[of_task.settings == common])
-    frame = pd.concat(keep) if keep else scores
-    return frame.sort_values(["position"], kind="stable").drop(columns=["position", "settings"]).reset_index(drop=True)
-
-
-def _read_base(roots: Sequence[Path], notes: list[Note]) -> pd.DataFrame:
-    rows = []
-    for root in roots:
-        for folder in sorted(root.glob("base/*/eval")):
-            policy = folder.parent.name
-            rows += [{"policy": policy, **row} for row in _read_scores(folder, notes, f"base/{policy}")]
-    columns = ["policy", "task", "metric", "primary", "level", "value", "stderr", "n"]
-    return (
-        pd.DataFrame(rows, columns=columns)
-        .drop_duplicates(["policy", "task", "metric", "level"])
-        .reset_index(drop=True)
-    )
-
-
-def _join(runs: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    """Put a run's description in front of its rows, in the order of ``runs``."""
-    described = runs[DESCRIPTION].assign(position=range(len(runs)))
-    return described.merge(frame, on="run", how="inner")
+    keep = pd.Series(data=False, index=evaluations.index)
+    for task, of_task in evaluations.groupby("task", sort=False):
+        common = Counter(of_task.settings).most_common(1)[0][0]
+        for run in of_task[of_task.settings != common].run:
+            told = f"was evaluated on {task} with other settings or questions than the rest; that score was left out"
+            notes.append(Note(run, told, excludes=True))
+        keep |= (evaluations.task == task) & (evaluations.settings == common)
+    kept = evaluations[keep].reset_index(drop=True)
+    pairs = pd.MultiIndex.from_frame(kept[["run", "task"]])
+    return scores[pd.MultiIndex.from_frame(scores[["run", "task"]]).isin(pairs)].reset_index(drop=True), kept

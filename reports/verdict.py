@@ -117,8 +117,9 @@ def judge_row(end: Endpoint, row: pd.Series, jointly: int = 1) -> Verdict:
     flip = f"Sign-flip test: {p_text(row.p_sign_flip)}"
     if row.least_p > 0.05:
         flip += f" ({n} seeds cannot give less than {row.least_p:.3g})"
-    effect = end.smallest_effect
-    if effect and -effect < low and high < effect:
+    effect = end.smallest_effect or 0.0
+    small = -effect < low and high < effect
+    if small and low <= 0 <= high:
         return Verdict(
             "equivalent",
             f"{arm} and {base} differ by less than {points(effect)} points of {end.measure} {where}, the smallest "
@@ -127,10 +128,11 @@ def judge_row(end: Endpoint, row: pd.Series, jointly: int = 1) -> Verdict:
         )
     if low > 0 or high < 0:
         kind: Kind = "higher" if low > 0 else "lower"
+        within = f"All of the interval is below the {points(effect)} points declared to matter. " if small else ""
         return Verdict(
             kind,
             f"{arm} scored {points(abs(mean))} points {kind} than {base} on {end.measure} {where} ({told}).",
-            f"A true difference of only {points(min(abs(low), abs(high)))} points is not excluded. {flip}.",
+            f"{within}A true difference of only {points(min(abs(low), abs(high)))} points is not excluded. {flip}.",
         )
     return Verdict(
         "cannot tell",

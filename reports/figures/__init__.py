@@ -17,7 +17,14 @@ NAMES = ("paired_difference", "final_accuracy", "learning_curves", "advantage_rm
 
 DIAGNOSTICS = (
     "noise_sweep",
+    "axis_sweep",
+    "heat_map",
+    "difficulty",
+    "held_out_curves",
+    "accuracy_by_tokens",
+    "krpo_return",
     "pass_at_k",
+    "improvement",
     "performance_profile",
     "noise_floor",
     "spread_over_steps",

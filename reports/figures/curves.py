@@ -20,15 +20,15 @@ POINTS = 40
 """Curves are averaged over bins of steps so that about this many points remain."""
 
 
-def curve_table(study: Study, metrics: Sequence[str]) -> pd.DataFrame:
+def curve_table(study: Study, metrics: Sequence[str], width: int | None = None) -> pd.DataFrame:
     """Columns metric, condition, estimator, seed, step (a bin's middle), value (its mean), bin (steps in a
-    full bin)."""
+    full bin). ``width`` of a bin: by default what leaves about `POINTS` points."""
     shown = [metric for metric in metrics if metric in study.steps and study.steps[metric].notna().any()]
     columns = ["metric", "condition", "estimator", "seed", "step", "value", "bin"]
     if not shown:
         return pd.DataFrame(columns=columns)
     last = int(study.steps.step.max())
-    width = math.ceil(last / POINTS)
+    width = width or math.ceil(last / POINTS)
     bins = (study.steps.step - 1) // width
     keys = ["condition", "estimator", "seed", "run"]
     means = study.steps.assign(bin_number=bins).groupby([*keys, "bin_number"], sort=False)[shown].mean().reset_index()
@@ -91,7 +91,12 @@ def _arm(ax: Axes, part: pd.DataFrame, look: style.Look, faint: float) -> None:
     colour, dashes, _ = look
     curves = part.pivot_table(index="seed", columns="step", values="value")
     steps, y_ST = curves.columns.to_numpy(dtype=float), curves.to_numpy(dtype=float)
-    lines = [np.column_stack([steps, y_T]) for y_T in y_ST]
+    if "x" in part:  # the curve stands at another quantity than steps, and each seed has its own
+        x_ST = part.pivot_table(index="seed", columns="step", values="x").to_numpy(dtype=float)
+        steps = np.nanmean(x_ST, axis=0)
+    else:
+        x_ST = np.broadcast_to(steps, y_ST.shape)
+    lines = [np.column_stack([x_T, y_T]) for x_T, y_T in zip(x_ST, y_ST, strict=True)]
     ax.add_collection(LineCollection(lines, colors=colour, linewidths=0.5, alpha=faint))
     band = t_band(y_ST)
     ax.fill_between(steps, band.low_T, band.high_T, color=colour, alpha=0.16, linewidth=0)

@@ -94,6 +94,8 @@ def write_run(
     finals = {level: final_accuracy(spec, level, effects, spread, pair_spread) for level in LEVELS}
     write_jsonl(run.metrics_file, metrics(spec, finals))
     write_json(run.eval / "sums.json", summary(run.key, finals, samples))
+    write_jsonl(run.held_out_file, held_out(spec, finals))
+    write_jsonl(run.eval / "sums.jsonl", records(spec, finals, samples))
     write_text(run.log_file, "trained\n")
     run.mark_done(steps=spec.steps)
     return run
@@ -111,6 +113,7 @@ def metrics(spec: RunSpec, finals: Mapping[str, float]) -> list[dict[str, Any]]:
             mean = LEVELS[level][0] + (final - LEVELS[level][0]) * grown
             row[f"accuracy/{level}"] = float(np.clip(rng.binomial(32, np.clip(mean, 0, 1)) / 32, 0, 1))
         row["accuracy"] = row["reward"] = float(np.mean([row[f"accuracy/{level}"] for level in finals]))
+        row["reward_shaped"] = row["reward"] + 0.01 * (1 - row["reward"])
         row["reward_observed"] = row["reward"] * (1 - 2 * rate) + rate
         row |= {
             "advantage_rms": rms * (1 - 0.3 * grown) * float(rng.lognormal(0, 0.05)),
@@ -128,6 +131,24 @@ def metrics(spec: RunSpec, finals: Mapping[str, float]) -> list[dict[str, Any]]:
             "wall": {"step_seconds": 0.4 + 0.01 * rng.normal()},
         }
         rows.append(row)
+    return rows
+
+
+def held_out(spec: RunSpec, finals: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Every second step: the untrained accuracy, then a straight line to the final one."""
+    last = float(np.mean(list(finals.values())))
+    steps = range(2, spec.steps + 1, 2)
+    return [{"step": step, "accuracy": 0.29 + (last - 0.29) * step / spec.steps} for step in steps]
+
+
+def records(spec: RunSpec, finals: Mapping[str, float], samples: int) -> list[dict[str, Any]]:
+    """Ten questions; every arm but GRPO also gets question `q0` right, seed s those up to `q<s>`."""
+    rows = []
+    for question in range(10):
+        right = int(question <= spec.seed and (question > 0 or spec.estimator.name != "grpo"))
+        for sample in range(samples):
+            verdicts = {"accuracy": right, "format": 1}
+            rows.append({"question_id": f"q{question}", "sample": sample, "verdicts": verdicts, "answer_text": "7"})
     return rows
 
 
@@ -159,6 +180,15 @@ def summary(key: str, scores: Mapping[str, float], samples: int = 1) -> dict[str
             "format": interval(0.99, QUESTIONS),
         },
         "by_level": {level: {"accuracy": interval(value, share)} for level, value in scores.items()},
+        "counts": {
+            "answers": QUESTIONS * samples,
+            "answers_cut": 3,
+            "not_extracted": 6,
+            "timed_out": 0,
+            "prompts_cut": 0,
+            "mean_tokens": 12.5,
+        },
+        "disagreement": {"accuracy / strict": 0.25},
         "settings": {"backend": "hf", "temperature": 1.0, "limit": QUESTIONS},
         "versions": {"lm_eval": "0.4.13"},
         "weights": "0" * 64,

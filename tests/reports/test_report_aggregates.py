@@ -154,5 +154,5 @@ def test_aggregates_equal_rliables() -> None:
     assert statistics.optimality_gap(a) == pytest.approx(metrics.aggregate_optimality_gap(a), abs=1e-12)
     assert statistics.improvement(a, b) == pytest.approx(metrics.probability_of_improvement(a, b), abs=1e-12)
     tau = np.linspace(0, 1, 21)
-    theirs = library.run_score_deviation(a[:, :1], tau)
+    theirs = library.create_performance_profile({"a": a[:, :1]}, tau, reps=10)[0]["a"]
     assert statistics.performance_profile(a[:, 0], tau).share == pytest.approx(theirs, abs=1e-12)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 from synthetic_runs import write_grid
 
 from reports import figures
@@ -14,7 +16,8 @@ from reports.compare import POOLED, endpoint
 from reports.figures import curves, style
 from reports.tables import Study, read_study
 
-ALL = (*figures.NAMES, *figures.DIAGNOSTICS)
+NEED_AXES = ("axis_sweep", "heat_map")  # grids of another shape: they have tests of their own below
+ALL = tuple(name for name in (*figures.NAMES, *figures.DIAGNOSTICS) if name not in NEED_AXES)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,8 @@ def test_captions_and_alternative_texts(name: str, study: Study) -> None:
     assert "seed" in caption
     if name not in ("noise_floor", "spread_over_steps"):  # these show single runs and no interval
         assert "8 seeds" in caption
-        assert "95% Wilson" in caption if name == "performance_profile" else "95% Student t" in caption
+        wilson = name in ("performance_profile", "improvement")
+        assert ("95% Wilson" if wilson else "95% Student t") in caption
     assert "KRPO" in module.alt(table)
     assert any(character.isdigit() for character in module.alt(table))
 
@@ -73,6 +77,73 @@ def test_one_seed_and_one_arm_can_be_drawn(name: str, tmp_path: Path) -> None:
     needs_more = ("spread_over_steps", "noise_sweep", "pass_at_k", "performance_profile")
     assert table.empty == (name in needs_more)  # one seed has no spread, one condition is no sweep
     assert table.empty or draw(name, table.to_csv(index=False), 1)
+
+
+def test_the_return_is_the_sum_over_the_answers_of_a_step(study: Study) -> None:
+    table = figures.load("krpo_return").table(study, endpoint(study))
+    at = study.steps.query("estimator == 'krpo' and noise == 'none' and seed == 3 and step == 4").iloc[0]
+    row = table.query("estimator == 'krpo' and condition == 'clean' and seed == 3 and step == 4").iloc[0]
+    spec = study.specs[at.run]
+    assert row.answers == spec["prompts_per_step"] * spec["group_size"] == 96
+    assert row.value == pytest.approx(96 * at.reward_shaped)
+
+
+def test_the_held_out_curve_keeps_every_point(study: Study) -> None:
+    table = figures.load("held_out_curves").table(study, endpoint(study))
+    one = table.query("estimator == 'grpo' and condition == 'clean' and seed == 0").sort_values("step")
+    assert one.step.tolist() == [2, 4, 6, 8]
+    assert np.diff(one.value) == pytest.approx(np.full(3, (one.value.iloc[0] - 0.29)))
+
+
+def test_accuracy_stands_at_the_tokens_generated_so_far(study: Study) -> None:
+    table = figures.load("accuracy_by_tokens").table(study, endpoint(study))
+    assert table.x.to_numpy() == pytest.approx(table.step.to_numpy() * 96 * 20 / 1000)
+
+
+def test_how_often_an_arm_is_better_by_hand() -> None:
+    module = figures.load("improvement")
+    pairs = pd.DataFrame({"condition": "clean", "estimator": "krpo", "against": "grpo", "seed": range(4)})
+    pairs = pairs.assign(treatment=[0.6, 0.7, 0.5, 0.4], baseline=[0.5, 0.5, 0.5, 0.5])
+    row = module.shares(pairs).iloc[0]
+    assert (row["all"], row.n) == (pytest.approx((2 + 0.5) / 4), 3)  # one of four is a tie
+    known = stats.binomtest(2, 3).proportion_ci(method="wilson")
+    assert (row.paired, row.low, row.high) == pytest.approx((2 / 3, known.low, known.high))
+
+
+def axis(root: Path, key: str, values: list[float]) -> Study:
+    """A grid with one run setting as its axis, made of one grid for each value."""
+    grids = [write_grid(root / f"{v}", noises=["none"], steps=3, base={key: v}, pair_spread=0.0,
+                        effects={"krpo": 0.01 * i}) for i, v in enumerate(values)]  # fmt: skip
+    return read_study(grids)
+
+
+def test_the_sweep_along_a_setting_finds_the_known_effects(tmp_path: Path) -> None:
+    study = axis(tmp_path, "group_size", [4, 2, 16])
+    assert study.conditions == ["group size 2", "group size 4", "group size 16"]
+    table = figures.load("axis_sweep").table(study, endpoint(study))
+    assert table.groupby("x").difference.mean().to_dict() == pytest.approx({4.0: 0.0, 2.0: 0.01, 16.0: 0.02})
+    assert draw("axis_sweep", table.to_csv(index=False), 1)
+    assert "95% Student t" in figures.load("axis_sweep").caption(table)
+    assert "group size" in figures.load("axis_sweep").alt(table)
+
+
+def test_the_heat_map_puts_the_published_filter_at_its_variances(tmp_path: Path) -> None:
+    from krpo.advantages.kalman import Model
+
+    module = figures.load("heat_map")
+    assert module.DEFAULTS.items() <= vars(Model()).items()
+    other = {"name": "krpo", "process_variance": 0.1, "measurement_variance": 0.25}
+    label = "krpo(measurement_variance=0.25, process_variance=0.1)"
+    grid = write_grid(tmp_path / "g", estimators=["krpo", other, "grpo"], noises=["none"], steps=3, pair_spread=0.0,
+                      effects={"krpo": 0.02, label: -0.03})  # fmt: skip
+    study = read_study([grid])
+    arm = next(arm for arm in study.estimators if "0.25" in arm)
+    table = module.table(study, endpoint(study))
+    found = table.groupby(["process_variance", "measurement_variance"]).difference.mean()
+    expected = {(1e-5, 1e-2): 0.02, (0.1, 0.25): -0.03 if arm == label else 0.0}
+    assert found.to_dict() == pytest.approx(expected)
+    assert draw("heat_map", table.to_csv(index=False), 2)
+    assert "95% Student t" in module.caption(table)
 
 
 def test_a_difference_drawn_by_hand(study: Study) -> None:

@@ -20,7 +20,13 @@ from reports import figures
 from reports.cli import main
 from reports.report import render_report
 
-NEED_MORE = {"noise_sweep", "pass_at_k", "performance_profile"}  # than the grid of these tests has
+NEED_MORE = {
+    "noise_sweep",
+    "axis_sweep",
+    "heat_map",
+    "pass_at_k",
+    "performance_profile",
+}  # than the grid of these tests has
 FIGURES = [name for name in (*figures.NAMES, *figures.DIAGNOSTICS) if name not in NEED_MORE]
 
 
@@ -92,7 +98,7 @@ def test_the_page_says_what_was_found_and_what_was_not_tested(page: Path) -> Non
 
 def test_the_files_beside_the_page(page: Path) -> None:
     names = {str(p.relative_to(page.parent)) for p in page.parent.rglob("*") if p.is_file()}
-    found = ("accuracy", "differences", "aggregates", "learning", "metrics")
+    found = ("accuracy", "differences", "aggregates", "learning", "metrics", "extraction", "flips")
     for table in (*found, "runs", "cost", "configuration", "environment", "deviations"):
         assert {f"tables/{table}.{kind}" for kind in ("csv", "tex", "md")} <= names
     for figure in FIGURES:

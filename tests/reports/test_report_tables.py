@@ -176,7 +176,7 @@ def test_merged_grids(tmp_path: Path) -> None:
 def test_a_field_that_varies_makes_a_condition(tmp_path: Path) -> None:
     a = write_grid(tmp_path / "a", noises=["none"], steps=2)
     b = write_grid(tmp_path / "b", noises=["none"], steps=2, base={"group_size": 4})
-    assert read_study([a, b]).conditions == ["clean, group size 12", "clean, group size 4"]
+    assert read_study([a, b]).conditions == ["group size 4", "group size 12"]
 
 
 def test_the_declared_endpoint(grid: Path) -> None:

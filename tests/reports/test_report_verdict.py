@@ -61,6 +61,14 @@ def test_equivalent_only_within_the_declared_effect() -> None:
     assert judge(end(), rows).kind == "cannot tell"
 
 
+def test_a_difference_below_what_matters_is_still_a_difference() -> None:
+    rows = comparisons(pairs([0.010, 0.011, 0.012, 0.009]))
+    verdict = judge(end(effect=0.03), rows)
+    assert verdict.kind == "higher"
+    assert verdict.detail.startswith("All of the interval is below the 3.0 points declared to matter.")
+    assert "declared to matter" not in judge(end(effect=0.011), rows).detail
+
+
 def test_one_seed_equal_differences_and_identical_arms_give_no_interval() -> None:
     assert "one paired seed" in judge(end(), comparisons(pairs([0.5]))).sentence
     same = judge(end(), comparisons(pairs([0.1, 0.1, 0.1])))

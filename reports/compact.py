@@ -1,0 +1,185 @@
+"""A grid's results as one small folder of tables: what `krpo-report --export` writes and `krpo-report` reads.
+
+```
+reports/data/<grid>/study.json         format, the grid's name
+reports/data/<grid>/grid.yaml          the grid file, as it stood beside the runs
+reports/data/<grid>/runs.jsonl         a run a line: key, status, specification, manifest
+reports/data/<grid>/steps.csv.gz       a row per run and step
+reports/data/<grid>/held_out.csv       the held-out curves
+reports/data/<grid>/scores.csv         a row per run, task, metric and level
+reports/data/<grid>/evaluations.csv    a row per run and task: settings, what was cut, not extracted, timed out
+reports/data/<grid>/questions.csv.gz   a row per question, a column per run: right answers among the samples
+reports/data/<grid>/base.csv           scores of the untrained policy
+reports/data/<grid>/notes.csv          what was left out or mended when the runs were read
+```
+
+Numbers have all their digits, so a report made from the folder equals the one made from the runs. No model answers,
+no checkpoints. The same runs give the same bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from krpo.errors import BadInput
+from krpo.rundir import dumps, read_json
+from reports.rundirs import StoredRun, evaluation_frame, score_frame
+from reports.stored import Note, check_format
+
+FORMAT = 1
+MARKER = "study.json"
+TABLES = ("steps.csv.gz", "held_out.csv", "scores.csv", "evaluations.csv", "questions.csv.gz", "base.csv", "notes.csv")
+FILES = (MARKER, "grid.yaml", "runs.jsonl", *TABLES)
+
+
+def is_compact(root: Path) -> bool:
+    return (root / MARKER).is_file()
+
+
+def write_compact(folder: Path, root: Path, runs: Sequence[StoredRun], base: pd.DataFrame, notes: list[Note]) -> None:
+    """Write the folder anew. ``notes``: those of no single run. Raises `BadInput` where anything else stands there."""
+    if folder.exists() and not is_compact(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadInput(f"{folder}: exists and is no exported study; choose another place, or remove it first")
+    facts = [
+        {"run": r.key, "status": r.status, "reason": r.reason, "spec": r.spec, "manifest": r.manifest} for r in runs
+    ]
+    every_note = [*notes, *(note for run in runs for note in run.notes)]
+    files: dict[str, bytes] = {
+        MARKER: (json.dumps({"format": FORMAT, "grid": runs[0].grid, "runs": len(runs)}, indent=1) + "\n").encode(),
+        "runs.jsonl": "".join(dumps(row) + "\n" for row in facts).encode(),
+        "steps.csv.gz": _csv(_stacked({run.key: run.steps for run in runs})),
+        "held_out.csv": _csv(_stacked({run.key: run.held_out for run in runs})),
+        "scores.csv": _csv(_stacked({run.key: run.scores for run in runs})),
+        "evaluations.csv": _csv(_stacked({run.key: run.evaluations for run in runs})),
+        "questions.csv.gz": _csv(_wide({run.key: run.questions for run in runs})),
+        "base.csv": _csv(base),
+        "notes.csv": _csv(pd.DataFrame(every_note, columns=["where", "what", "excludes"])),
+    }
+    if (root / "grid.yaml").exists():
+        files["grid.yaml"] = (root / "grid.yaml").read_bytes()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
+        try:
+            for name, content in files.items():
+                (fresh / name).write_bytes(gzip.compress(content, 9, mtime=0) if name.endswith(".gz") else content)
+            os.chmod(fresh, 0o755)
+            folder.mkdir(exist_ok=True)
+            for name in FILES:
+                (folder / name).unlink(missing_ok=True)
+            for name in [name for name in files if name != MARKER] + [MARKER]:
+                os.replace(fresh / name, folder / name)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    except PermissionError as error:
+        raise BadInput(f"{folder}: cannot be written ({error.strerror})") from None
+
+
+def read_compact(root: Path) -> tuple[list[StoredRun], list[Note]]:
+    """The runs of an exported study, and the notes that belong to none of them.
+
+    Raises `BadInput` for one that a newer version wrote, and where a file is missing or damaged.
+    """
+    marker = read_json(root / MARKER)
+    check_format(marker, root / MARKER, FORMAT)
+    facts = _lines(root / "runs.jsonl")
+    tables = {name: _table(root / name) for name in TABLES if name not in ("questions.csv.gz", "base.csv", "notes.csv")}
+    by_run = {name: dict(list(table.groupby("run", sort=False))) for name, table in tables.items()}
+    empty = {name: table.iloc[:0] for name, table in tables.items()}
+    questions, notes = _table(root / "questions.csv.gz"), _table(root / "notes.csv")
+    told = [Note(row.where, row.what, bool(row.excludes)) for row in notes.itertuples()]
+    runs = []
+    for fact in facts:
+        key = fact["run"]
+        own = {name: by_run[name].get(key, empty[name]).drop(columns="run").reset_index(drop=True) for name in tables}
+        runs.append(
+            StoredRun(
+                grid=str(marker["grid"]),
+                key=key,
+                status=fact["status"],
+                reason=fact["reason"],
+                spec=fact["spec"],
+                manifest=fact["manifest"],
+                steps=own["steps.csv.gz"].astype({"step": int}),
+                held_out=own["held_out.csv"].astype({"step": int}),
+                scores=score_frame(own["scores.csv"]),
+                evaluations=evaluation_frame(own["evaluations.csv"].to_dict("records")),
+                questions=_long(questions, key),
+                notes=tuple(note for note in told if note.where == key),
+            )
+        )
+    keys = {run.key for run in runs}
+    return runs, [note for note in told if note.where not in keys]
+
+
+def read_base(root: Path) -> pd.DataFrame:
+    return score_frame(_table(root / "base.csv"))
+
+
+def _stacked(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    stacked = pd.concat([frame.assign(run=key) for key, frame in frames.items()], ignore_index=True)
+    return stacked[["run", *(column for column in stacked if column != "run")]]
+
+
+def _wide(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    keys = ["task", "question"]
+    columns = [frame.set_index(keys).right.rename(key) for key, frame in frames.items() if len(frame)]
+    if not columns:
+        return pd.DataFrame(columns=keys)
+    wide = pd.concat(columns, axis=1)
+    whole = bool(((wide % 1 == 0) | wide.isna()).all(axis=None))
+    return (wide.astype("Int64") if whole else wide).reset_index()
+
+
+def _long(wide: pd.DataFrame, key: str) -> pd.DataFrame:
+    if key not in wide:
+        return pd.DataFrame({"task": [], "question": [], "right": []}).astype({"task": str, "question": str})
+    own = wide[["task", "question", key]].rename(columns={key: "right"}).dropna(subset="right")
+    return own.astype({"right": float}).reset_index(drop=True)
+
+
+TEXT = ("run", "task", "question", "metric", "level", "settings", "policy", "where", "what")
+
+
+def _csv(frame: pd.DataFrame) -> bytes:
+    text: str = frame.to_csv(index=False, lineterminator="\n")
+    return text.encode()
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """A table as it was written: labels stay text, an empty cell is a missing number, numbers are exact."""
+    try:
+        content = path.read_bytes()
+        text = gzip.decompress(content) if path.suffix == ".gz" else content
+        return pd.read_csv(
+            io.BytesIO(text),
+            dtype=dict.fromkeys(TEXT, str),
+            keep_default_na=False,
+            na_values={column: [""] for column in _head(text) if column not in TEXT},
+            float_precision="round_trip",
+        )
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file; export the study again") from None
+    except (OSError, EOFError, ValueError) as error:
+        raise BadInput(f"{path}: damaged ({error}); export the study again") from None
+
+
+def _head(text: bytes) -> list[str]:
+    return list(pd.read_csv(io.BytesIO(text), nrows=0).columns)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: damaged ({error}); export the study again") from None

@@ -1,0 +1,80 @@
+"""How often an arm beats the baseline (F7): over all pairs of runs, and over runs that share a seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from reports.compare import Endpoint, final_scores, paired_differences
+from reports.figures import style
+from reports.figures.curves import seeds_phrase
+from reports.names import estimator_name
+from reports.statistics import improvement, wilson
+from reports.tables import Study
+
+NAME = "improvement"
+TITLE = "How often an arm is better"
+
+
+def table(study: Study, end: Endpoint | None) -> pd.DataFrame:
+    """Columns condition, estimator, against, seed, treatment, baseline: the scores of runs that share a seed."""
+    columns = ["condition", "estimator", "against", "seed", "treatment", "baseline"]
+    if end is None:
+        return pd.DataFrame(columns=columns)
+    scores = final_scores(study, end.task, end.metric)
+    pairs = paired_differences(scores[scores.level == end.level], end.baseline)
+    return pairs.assign(against=end.baseline)[columns].reset_index(drop=True)
+
+
+def shares(table: pd.DataFrame) -> pd.DataFrame:
+    """A row per condition and arm: over all pairs of runs, over shared seeds with Wilson's interval, n. Seeds on which
+    both are equal are left out of the second."""
+    rows = []
+    for (condition, arm), group in table.groupby(["condition", "estimator"], sort=False):
+        a_S, b_S = group.treatment.to_numpy(dtype=float), group.baseline.to_numpy(dtype=float)
+        unequal = int((a_S != b_S).sum())
+        row = {"condition": condition, "estimator": arm, "all": improvement(a_S[:, None], b_S[:, None]), "n": unequal}
+        paired = wilson(int((a_S > b_S).sum()), unequal) if unequal else (np.nan,) * 3
+        rows.append(row | {"paired": paired[0], "low": paired[1], "high": paired[2]})
+    return pd.DataFrame(rows)
+
+
+def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
+    found, conditions = shares(table), list(dict.fromkeys(table.condition))
+    looks = style.looks(table.estimator)
+    step = 0.8 / len(looks)
+    figure, axes = style.panels(1, 1, columns, max(0.3, 0.16 * len(looks)) * len(conditions) + 0.4)
+    ax = axes[0][0]
+    for i, (arm, (colour, _, marker)) in enumerate(looks.items()):
+        for row in found[found.estimator == arm].itertuples():
+            y = conditions.index(row.condition) + (i - (len(looks) - 1) / 2) * step
+            ends = [[max(0.0, row.paired - row.low)], [max(0.0, row.high - row.paired)]]
+            ax.errorbar(row.paired, y, xerr=ends, color=colour, marker=marker, markersize=4.5, capsize=2)
+            ax.plot(row.all, y, marker="|", color=style.INK, markersize=7, linestyle="")
+    ax.axvline(0.5, color=style.INK, linewidth=0.8)
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_yticks(range(len(conditions)), conditions)
+    ax.set_ylim(len(conditions) - 0.5, -0.5)
+    ax.grid(visible=False, axis="y")
+    style.percent_axis(ax.xaxis)
+    ax.set_xlabel(f"share in which the arm is above {estimator_name(str(table.against.iloc[0]))}")
+    handles = [style.line_handle((look[0], "", look[2]), marker=True) for look in looks.values()]
+    style.legend(figure, handles, [estimator_name(arm) for arm in looks], columns)
+    return figure
+
+
+def caption(table: pd.DataFrame) -> str:
+    return (
+        f"Markers: share of {seeds_phrase(table)} on which the arm ends above the baseline of the same seed, with a "
+        "95% Wilson interval; equal seeds are left out. Upright strokes: probability of improvement, over all pairs of "
+        "runs whatever their seeds; no interval for it holds what it says with ten seeds or fewer."
+    )
+
+
+def alt(table: pd.DataFrame) -> str:
+    told = [
+        f"{r.condition}, {estimator_name(r.estimator)}: {r.paired:.0%} ({r.low:.0%} to {r.high:.0%})"
+        for r in shares(table).itertuples()
+    ]
+    return "Dot plot of how often an arm beats the baseline on the same seed. " + "; ".join(told) + "."

@@ -1,0 +1,89 @@
+"""`krpo-report --paper`: the project's own study, every figure and table again, from the tables under `reports/data/`.
+
+Each study gets a report of its own below one folder; `index.html` there shows the finding and the main figures of all.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from krpo import __version__
+from krpo.errors import BadInput
+from krpo.rundir import write_text
+from reports.compact import is_compact
+from reports.report import check_writable, render_report
+
+HERE = Path(__file__).parent
+DATA = HERE / "data"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One study of the paper: the name of its grid, its heading, and the figures shown on the common page."""
+
+    name: str
+    title: str
+    figures: tuple[str, ...]
+
+
+PARTS = (
+    Part("paper", "The published recipe", ("krpo_return", "learning_curves", "difficulty", "paired_difference")),
+    Part("noise", "Noisy rewards", ("paired_difference", "learning_curves", "difficulty", "noise_sweep")),
+    Part("filters", "Which part of the filter", ("paired_difference", "advantage_rms")),
+    Part("scale", "The scale of the advantages", ("axis_sweep", "paired_difference", "advantage_rms")),
+    Part("order", "The order of the answers", ("paired_difference", "spread_over_steps")),
+    Part("group_size", "The size of the group", ("axis_sweep", "paired_difference")),
+    Part("kalman", "The two variances of the filter", ("heat_map", "paired_difference")),
+)
+"""In the order of the page. A study that is stored under another name follows them."""
+
+
+def render_paper(out: str | Path = Path("runs/paper"), data: str | Path = DATA) -> Path:
+    """Render every study stored under ``data`` and the page that leads to them; returns its path.
+
+    Raises `BadInput` where no study is stored, or where ``out`` cannot be written.
+    """
+    folder, data = Path(out), Path(data)
+    stored = sorted(path.name for path in data.glob("*") if is_compact(path)) if data.is_dir() else []
+    if not stored:
+        raise BadInput(f"{data}: no study is stored there; write one with krpo-report --export {data}/NAME runs/NAME")
+    check_writable(folder)
+    known = {part.name: part for part in PARTS}
+    parts = [part for part in PARTS if part.name in stored]
+    parts += [Part(name, name.replace("_", " "), ("paired_difference",)) for name in stored if name not in known]
+    chapters = []
+    for part in parts:
+        page = render_report(data / part.name, folder / part.name).page
+        chapters.append(_chapter(part, page.parent))
+    missing = [part for part in PARTS if part.name not in stored]
+    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
+                              trim_blocks=True, lstrip_blocks=True, auto_reload=False)  # fmt: skip
+    text = environment.get_template("paper.html").render(
+        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        chapters=chapters,
+        missing=missing,
+        version=__version__,
+    )
+    write_text(folder / "index.html", text)
+    return folder / "index.html"
+
+
+def _chapter(part: Part, folder: Path) -> dict[str, Any]:
+    """What the common page shows of a study, from the files of its report."""
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    figures = {figure["name"]: figure for figure in results["figures"]}
+    shown = []
+    for name in part.figures:
+        if name in figures:
+            files = {"wide": folder / f"figures/{name}.svg", "narrow": folder / f"figures/{name}-narrow.svg"}
+            encoded = {key: base64.b64encode(file.read_bytes()).decode() for key, file in files.items()}
+            shown.append(figures[name] | encoded)
+    tables = sorted(file.stem for file in (folder / "tables").glob("*.csv"))
+    return {"name": part.name, "title": part.title, "results": results, "figures": shown, "tables": tables}
