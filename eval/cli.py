@@ -52,6 +52,14 @@ def parser() -> argparse.ArgumentParser:
     option("--dtype", "auto: float32 on a CPU, bfloat16 on a GPU", choices=dtypes, default="auto")
     option("--seed", "every sample's own seed is derived from it (default 0)", type=int, default=0)
     option("--chat-template", "render prompts with the tokenizer's chat template", action="store_true")
+    option("--workers", "processes that share the work (default: one, or one per GPU)", type=int, metavar="N")
+    option(
+        "--tensor-parallel",
+        "GPUs that one model is spread over, with vLLM (default 1)",
+        type=int,
+        default=1,
+        metavar="N",
+    )
     return p
 
 
@@ -106,6 +114,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         dtype=args.dtype,
         seed=args.seed,
         chat_template=args.chat_template,
+        tensor_parallel=args.tensor_parallel,
     )
     if len(set(args.checkpoints)) < len(args.checkpoints):
         raise BadInput("a checkpoint is named twice")
@@ -119,7 +128,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     outs = outs or [default_out_dir(c) for c in args.checkpoints]
     with Display(sys.stderr) as display:
-        results = evaluate(args.checkpoints, spec, out_dirs=outs, progress=display)
+        results = evaluate(args.checkpoints, spec, out_dirs=outs, progress=display, workers=args.workers)
     print_results(args.checkpoints, results, outs)
     return 0
 

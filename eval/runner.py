@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from eval.checkpoints import Checkpoint, find_checkpoint
+from eval.engine import Engine
 from eval.spec import FORMAT, EvalSpec
 from eval.store import Row, Store
 from eval.summary import summarize
@@ -54,60 +55,64 @@ def evaluate(
     *,
     out_dirs: Sequence[str | Path] | None = None,
     progress: Callable[[Progress], None] | None = None,
+    workers: int | None = 1,
 ) -> list[dict[str, Summary]]:
     """Evaluate every checkpoint on every task.
 
     Parameters: ``checkpoints``, local folders, hub names or `tiny`; ``out_dirs``, one folder per checkpoint (default:
-    `default_out_dir`). Returns one mapping from task to summary per checkpoint. It prints nothing. Raises `BadInput`
-    for what the user can mend, before anything is generated, and `KrpoError` where the evaluation itself fails.
+    `default_out_dir`); ``workers``, processes that share the work, on a GPU box each with GPUs of its own (None: as
+    many as there are GPUs for); the records do not depend on it. Returns one mapping from task to summary per
+    checkpoint. It prints nothing. Raises `BadInput` for what the user can mend, before anything is generated, and
+    `KrpoError` where the evaluation itself fails.
     """
-    from eval.backends import pick
-    from eval.tasks.loading import load_tasks
+    from eval.workers import how_many, share
 
-    backend_name = pick(spec.backend)
-    found = [find_checkpoint(c) for c in checkpoints]
     outs = [Path(o) for o in out_dirs] if out_dirs is not None else [default_out_dir(c) for c in checkpoints]
-    shared = None if spec.chat_template else load_tasks(spec)
-    results: list[dict[str, Summary]] = []
-    with Engine(backend_name, spec) as engine:
-        for index, (checkpoint, out) in enumerate(zip(found, outs, strict=True)):
-            tasks = shared if shared is not None else load_tasks(spec, chat=checkpoint.chat_template())
-            report = partial(_tell, progress, checkpoint.name, index, len(found))
-            results.append(_evaluate_one(checkpoint, tasks, spec, out, engine, report))
+    places = list(zip([str(c) for c in checkpoints], outs, strict=True))
+    workers, gpus = how_many(workers, spec, len(places) * len(spec.tasks))
+    for checkpoint, _ in places:
+        find_checkpoint(checkpoint)
+    # As few changes of weights as possible: a unit is a whole checkpoint, unless that leaves workers without work.
+    split = [(task,) for task in spec.tasks] if workers > len(places) else [spec.tasks]
+    units = [Unit(i, len(places), *place, tasks) for i, place in enumerate(places) for tasks in split]
+    done = serve(units, spec, progress) if workers == 1 else share(units, spec, progress, workers, gpus)
+    summaries = dict(done)
+    results: list[dict[str, Summary]] = [{} for _ in places]
+    for unit in units:
+        results[unit.index] |= summaries[unit]
     return results
 
 
-class Engine:
-    """The backend in use: started with the first checkpoint that needs it, handed on to the next where it can be."""
+@dataclass(frozen=True)
+class Unit:
+    """Work that one process does in one piece: some tasks of one checkpoint."""
 
-    def __init__(self, name: Literal["hf", "vllm"], spec: EvalSpec) -> None:
-        self.name, self.spec = name, spec
-        self.backend: Backend | None = None
-        self.holds: str | None = None
+    index: int  # of the checkpoint
+    checkpoints: int
+    checkpoint: str
+    out: Path
+    tasks: tuple[str, ...]
 
-    def __enter__(self) -> Engine:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+def serve(
+    units: Iterable[Unit], spec: EvalSpec, progress: Callable[[Progress], None] | None
+) -> Iterator[tuple[Unit, dict[str, Summary]]]:
+    """Evaluate units one after the other, with one backend where its weights can be exchanged."""
+    from eval.backends import pick
+    from eval.tasks.loading import load_tasks
 
-    def close(self) -> None:
-        if self.backend is not None:
-            self.backend.close()
-        self.backend = self.holds = None
-
-    def on(self, checkpoint: Checkpoint) -> Backend:
-        """The backend with this checkpoint's weights in it."""
-        from eval.backends import make_backend, real_dtype
-
-        if self.backend is not None and (self.holds == checkpoint.path or self.backend.swap(checkpoint.path)):
-            self.holds = checkpoint.path
-            return self.backend
-        self.close()
-        dtype = real_dtype(self.spec.dtype)
-        self.backend = make_backend(self.name, checkpoint.path, dtype=dtype, batch_size=self.spec.batch_size)
-        self.holds = checkpoint.path
-        return self.backend
+    loaded: dict[tuple[str, ...], list[EvalTask]] = {}
+    with Engine(pick(spec.backend), spec) as engine:
+        for unit in units:
+            checkpoint = find_checkpoint(unit.checkpoint)
+            if spec.chat_template:
+                tasks = load_tasks(replace(spec, tasks=unit.tasks), chat=checkpoint.chat_template())
+            else:
+                if unit.tasks not in loaded:
+                    loaded[unit.tasks] = load_tasks(replace(spec, tasks=unit.tasks))
+                tasks = loaded[unit.tasks]
+            report = partial(_tell, progress, checkpoint.name, unit.index, unit.checkpoints)
+            yield unit, _evaluate_one(checkpoint, tasks, spec, unit.out, engine, report)
 
 
 def prepare(spec: EvalSpec) -> None:
@@ -260,6 +265,8 @@ def _facts(task: EvalTask, checkpoint: Checkpoint, spec: EvalSpec, backend_name:
     from eval.backends import device, real_dtype
 
     settings = {k: v for k, v in spec.to_plain().items() if k not in ("tasks", "data_dir", "limit", "backend")}
+    if spec.tensor_parallel == 1:
+        del settings["tensor_parallel"]  # a key from before there was this setting stays what it was
     settings |= {"backend": backend_name, "device": device(), "dtype": real_dtype(spec.dtype)}
     return {
         "format": FORMAT,

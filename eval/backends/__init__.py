@@ -26,13 +26,18 @@ def pick(backend: str) -> Literal["hf", "vllm"]:
 
 
 def make_backend(
-    name: Literal["hf", "vllm"], checkpoint: str | Path, *, dtype: str = "float32", batch_size: int = 256
+    name: Literal["hf", "vllm"],
+    checkpoint: str | Path,
+    *,
+    dtype: str = "float32",
+    batch_size: int = 256,
+    tensor_parallel: int = 1,
 ) -> Backend:
     """Load a checkpoint into a backend. Raises `BadInput` where the checkpoint cannot be loaded."""
     if name == "vllm":
         from eval.backends.vllm import VLLMBackend
 
-        return VLLMBackend(checkpoint, dtype=dtype, batch_size=batch_size)
+        return VLLMBackend(checkpoint, dtype=dtype, batch_size=batch_size, tensor_parallel=tensor_parallel)
     from eval.backends.hf import HFBackend
 
     return HFBackend(checkpoint, dtype=dtype, batch_size=batch_size)

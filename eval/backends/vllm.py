@@ -31,9 +31,12 @@ GPU_ENVIRONMENT = {
 class VLLMBackend(Backend):
     name: ClassVar[str] = "vllm"
 
-    def __init__(self, checkpoint: str | Path, *, dtype: str = "float32", batch_size: int = 256) -> None:
+    def __init__(
+        self, checkpoint: str | Path, *, dtype: str = "float32", batch_size: int = 256, tensor_parallel: int = 1
+    ) -> None:
         self.batch_size, self.dtype, self.checkpoint = batch_size, dtype, Path(checkpoint)
         options: dict[str, Any] = {"max_num_seqs": batch_size, "disable_log_stats": True, "use_tqdm_on_load": False}
+        options["tensor_parallel_size"] = tensor_parallel
         with answering_for_vllm(), quiet_engine():
             if device() == "cpu":
                 prepare_cpu()  # without it, swapping weights fails, or seems to succeed
