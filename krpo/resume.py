@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import TrainerCallback
 
 from krpo.rundir import read_json, read_jsonl, write_json, write_jsonl, write_text
 
@@ -58,11 +59,19 @@ def load_optimizer(optimizer: Any, scheduler: Any, folder: Path) -> None:
 
 
 def mark_complete(folder: Path) -> None:
-    """Say that a checkpoint is whole, and drop the older ones."""
+    """Say that a checkpoint is whole."""
     write_text(folder / COMPLETE, "")
-    for other in folder.parent.glob("checkpoint-*"):
-        if other != folder:
-            shutil.rmtree(other, ignore_errors=True)
+
+
+class KeepNewest(TrainerCallback):
+    """Drops a run's older checkpoints once the newest is whole: `save_total_limit` would drop them before."""
+
+    def on_save(self, args: Any, *_: Any, **__: Any) -> None:
+        folder = Path(args.output_dir)
+        newest = last_complete(folder)
+        for other in folder.glob("checkpoint-*"):
+            if newest is not None and other != newest:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 def last_complete(folder: Path) -> Path | None:

@@ -24,7 +24,7 @@ from krpo.errors import BadInput, KrpoError, reason_of
 from krpo.metrics import MetricsWriter, Progress
 from krpo.policies import load_policy, weights_hash
 from krpo.provenance import git_state, machine, package_versions, peak_memory_mb
-from krpo.resume import cut_metrics, last_complete, optimizer_steps
+from krpo.resume import KeepNewest, cut_metrics, last_complete, optimizer_steps
 from krpo.rewards import TaskReward, dataset_rows
 from krpo.rundir import RunDir, write_json, write_yaml
 from krpo.spec import FORMAT, RunSpec, run_key
@@ -162,7 +162,7 @@ def _trainer(
             train_dataset=Dataset.from_list(dataset_rows(rows, **style)),
             eval_dataset=held_out,
             processing_class=tokenizer,
-            callbacks=[MetricsWriter(run.metrics_file, run.held_out_file, progress)],
+            callbacks=[MetricsWriter(run.metrics_file, run.held_out_file, progress), KeepNewest()],
             peft_config=_lora(spec.lora_rank),
         )
     trainer.remove_callback(PrinterCallback)

@@ -292,8 +292,9 @@ class KRPOTrainer(GRPOTrainer):
             "zero_advantage_groups": (advantages_PG.abs() < 1e-8).all(dim=1).float().mean(),
             "sign_mismatch": mismatch_PG.sum() / informative_PG.sum().clamp(min=1),
         }
-        for name, value in values.items():
-            metrics[name].append(value.item())
+        numbers = torch.stack(list(values.values())).tolist()  # one copy to the host for all
+        for name, value in zip(values, numbers, strict=True):
+            metrics[name].append(value)
         for name, number in self.estimator.diagnostics(observed_PG, mask_PG=mask_PG).items():
             metrics[name].append(number)
 
@@ -306,6 +307,7 @@ class KRPOTrainer(GRPOTrainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()  # a sharded state is whole when the last process has written its part
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
             resume.write_estimator(self.estimator.state_dict(), folder)

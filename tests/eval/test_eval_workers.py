@@ -48,21 +48,8 @@ def test_two_workers_leave_the_records_of_one(checkpoints, tmp_path):
 
 def test_a_killed_worker_is_told_and_the_same_command_goes_on(tmp_path):
     policies = [str(make_policy(tmp_path / f"policy-{i}", seed=i)) for i in range(2)]
-    options = [
-        "--tasks",
-        "sums",
-        "--limit",
-        "200",
-        "--samples",
-        "4",
-        "--temperature",
-        "1",
-        "--batch-size",
-        "16",
-        "--workers",
-        "2",
-        "--output",
-    ]
+    sampling = ["--tasks", "sums", "--limit", "200", "--samples", "4", "--temperature", "1", "--batch-size", "16"]
+    options = [*sampling, "--workers", "2", "--output"]
     command = [sys.executable, "-m", "eval.cli", *policies, *options, str(tmp_path / "out")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = psutil.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from krpo import cost
 from krpo.cli import main
 from krpo.cost import GIB, estimate_memory, recipe_path
 from krpo.spec import RunSpec
@@ -46,6 +47,13 @@ def test_recipes_are_sound_and_say_what_is_missing(name, capsys, monkeypatch):
     assert "Traceback" not in said.err
 
 
+def test_a_server_that_does_not_answer_is_named(monkeypatch):
+    monkeypatch.setattr(cost, "SERVER", "http://127.0.0.1:9")  # a port where nothing listens
+    (line,) = cost._check_server(on_gpu=True)
+    assert "http://127.0.0.1:9" in line
+    assert "trl vllm-serve" in line
+
+
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
@@ -63,6 +71,7 @@ def test_recipes_are_sound_and_say_what_is_missing(name, capsys, monkeypatch):
         (["--set", "steps"], ["--set steps", "key=value"]),
         (["--policy", "./nowhere"], ["./nowhere", "no such folder"]),
         (["--device", "cuda"], ["CUDA"]),
+        (["--rollout", "vllm_server", "--device", "cpu"], ["vllm_server", "NCCL", "generate or vllm"]),
         (["--tracker", "tensorbord"], ["--tracker tensorbord", "tensorboard"]),
     ],
 )

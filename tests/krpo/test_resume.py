@@ -9,6 +9,7 @@ import random
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ import torch
 
 from krpo.config import Named
 from krpo.errors import BadInput
-from krpo.resume import COMPLETE, last_complete, load_optimizer, save_optimizer
+from krpo.resume import COMPLETE, KeepNewest, last_complete, load_optimizer, save_optimizer
 from krpo.rundir import RunDir
 from krpo.spec import RunSpec
 from krpo.train import train
@@ -128,6 +129,27 @@ def test_a_torn_checkpoint_is_not_used(tmp_path):
             (folder / COMPLETE).touch()
     assert last_complete(tmp_path) == tmp_path / "checkpoint-10"
     assert last_complete(tmp_path / "none") is None
+    KeepNewest().on_save(SimpleNamespace(output_dir=str(tmp_path)))
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint-10"]
+
+
+def test_a_script_of_its_own_keeps_the_checkpoints_that_trl_keeps(tmp_path):
+    from datasets import Dataset
+
+    from krpo.policies import load_policy
+    from krpo.trainer import KRPOConfig, KRPOTrainer
+
+    model, tokenizer = load_policy("tiny")
+    args = KRPOConfig(
+        output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none", max_steps=3, save_steps=1,
+        per_device_train_batch_size=4, num_generations=4, max_completion_length=8, disable_tqdm=True,
+    )  # fmt: skip
+    rows = Dataset.from_list([{"prompt": f"{a}+3="} for a in range(2, 8)])
+    KRPOTrainer(
+        model, reward_funcs=lambda completions, **_: [float(len(c)) for c in completions], args=args,
+        train_dataset=rows, processing_class=tokenizer,
+    ).train()  # fmt: skip
+    assert {p.name for p in tmp_path.glob("checkpoint-*")} == {f"checkpoint-{step}" for step in (1, 2, 3)}
 
 
 def test_adam_and_its_schedule_come_back_to_the_last_bit(tmp_path):
