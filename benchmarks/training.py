@@ -38,7 +38,7 @@ from krpo.provenance import peak_memory_mb
 from krpo.rewards import TaskReward, dataset_rows
 from krpo.spec import RunSpec
 from krpo.tasks import make_task
-from krpo.train import _quiet, train, trainer_config
+from krpo.train import quiet, train, trainer_config
 from krpo.trainer import KRPOTrainer
 from krpo.trl_import import GRPOConfig, GRPOTrainer
 
@@ -108,7 +108,7 @@ def train_in_turn(stock: bool, spec: RunSpec, mine: Any, other: Any) -> tuple[li
 
     task = make_task(spec.task)
     reward = TaskReward(task)
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         args: Any = trainer_config(spec, Path(folder))
         args.generation_kwargs = {"min_new_tokens": spec.max_completion_length}
         if stock:
