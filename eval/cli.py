@@ -50,6 +50,8 @@ def parser() -> argparse.ArgumentParser:
     option("--batch-size", "most answers generated at once (default 256)", type=int, default=256, metavar="N")
     dtypes = ("auto", "float32", "bfloat16", "float16")
     option("--dtype", "auto: float32 on a CPU, bfloat16 on a GPU", choices=dtypes, default="auto")
+    option("--workers", "processes that share the work (default: one per GPU; 1 on a CPU)", type=int, metavar="N")
+    option("--tensor-parallel", "GPUs that hold one model together (vllm; default 1)", type=int, default=1, metavar="N")
     option("--seed", "every sample's own seed is derived from it (default 0)", type=int, default=0)
     option("--chat-template", "render prompts with the tokenizer's chat template", action="store_true")
     return p
@@ -104,6 +106,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         max_tokens=args.max_tokens,
         batch_size=args.batch_size,
         dtype=args.dtype,
+        tensor_parallel=args.tensor_parallel,
         seed=args.seed,
         chat_template=args.chat_template,
     )
@@ -119,7 +122,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     outs = outs or [default_out_dir(c) for c in args.checkpoints]
     with Display(sys.stderr) as display:
-        results = evaluate(args.checkpoints, spec, out_dirs=outs, progress=display)
+        results = evaluate(args.checkpoints, spec, out_dirs=outs, progress=display, workers=args.workers)
     print_results(args.checkpoints, results, outs)
     return 0
 

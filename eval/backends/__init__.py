@@ -6,13 +6,26 @@ import importlib.util
 from pathlib import Path
 from typing import Literal
 
-from eval.backends.base import Answer, Backend, Prompt, device
+from eval.backends.base import Answer, Asked, Backend, Prompt, Reply, device
 from krpo.errors import BadInput
 
-__all__ = ["Answer", "Backend", "Prompt", "device", "make_backend", "pick", "real_dtype"]
+__all__ = [
+    "Answer",
+    "Asked",
+    "Backend",
+    "BackendName",
+    "Prompt",
+    "Reply",
+    "device",
+    "make_backend",
+    "pick",
+    "real_dtype",
+]
+
+BackendName = Literal["hf", "vllm"]
 
 
-def pick(backend: str) -> Literal["hf", "vllm"]:
+def pick(backend: str) -> BackendName:
     """The backend that a name stands for. Raises `BadInput` where vLLM is asked for and not installed."""
     installed = importlib.util.find_spec("vllm") is not None
     if backend == "vllm" and not installed:
@@ -26,13 +39,18 @@ def pick(backend: str) -> Literal["hf", "vllm"]:
 
 
 def make_backend(
-    name: Literal["hf", "vllm"], checkpoint: str | Path, *, dtype: str = "float32", batch_size: int = 256
+    name: BackendName,
+    checkpoint: str | Path,
+    *,
+    dtype: str = "float32",
+    batch_size: int = 256,
+    tensor_parallel: int = 1,
 ) -> Backend:
     """Load a checkpoint into a backend. Raises `BadInput` where the checkpoint cannot be loaded."""
     if name == "vllm":
         from eval.backends.vllm import VLLMBackend
 
-        return VLLMBackend(checkpoint, dtype=dtype, batch_size=batch_size)
+        return VLLMBackend(checkpoint, dtype=dtype, batch_size=batch_size, tensor_parallel=tensor_parallel)
     from eval.backends.hf import HFBackend
 
     return HFBackend(checkpoint, dtype=dtype, batch_size=batch_size)

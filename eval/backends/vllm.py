@@ -19,7 +19,7 @@ from krpo.errors import BadInput, KrpoError
 from krpo.policies import weights_hash
 from krpo.rollouts import prepare_cpu, quiet_engine
 
-BATCH = 2048  # answers per call of the engine: it schedules them itself, this only sets how often progress is saved
+MOST, ABOUT = 2048, 8  # answers per call of the engine at most; calls per task: progress is saved, and shared, by call
 
 GPU_ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process: starts sooner, always schedules alike
@@ -31,9 +31,12 @@ GPU_ENVIRONMENT = {
 class VLLMBackend(Backend):
     name: ClassVar[str] = "vllm"
 
-    def __init__(self, checkpoint: str | Path, *, dtype: str = "float32", batch_size: int = 256) -> None:
+    def __init__(
+        self, checkpoint: str | Path, *, dtype: str = "float32", batch_size: int = 256, tensor_parallel: int = 1
+    ) -> None:
         self.batch_size, self.dtype, self.checkpoint = batch_size, dtype, Path(checkpoint)
         options: dict[str, Any] = {"max_num_seqs": batch_size, "disable_log_stats": True, "use_tqdm_on_load": False}
+        options["tensor_parallel_size"] = tensor_parallel
         with answering_for_vllm(), quiet_engine():
             if device() == "cpu":
                 prepare_cpu()  # without it, swapping weights fails, or seems to succeed
@@ -51,7 +54,8 @@ class VLLMBackend(Backend):
         expect_long_prompts(self.lm.tokenizer)
 
     def batches(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        return [list(range(start, min(start + BATCH, len(prompts)))) for start in range(0, len(prompts), BATCH)]
+        size = min(MOST, max(self.batch_size, -(-len(prompts) // ABOUT)))
+        return [list(range(start, min(start + size, len(prompts)))) for start in range(0, len(prompts), size)]
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Answer]:
         from vllm import SamplingParams, TokensPrompt
