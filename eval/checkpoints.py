@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +24,14 @@ class Checkpoint:
     def training_prompt(self, question: str) -> str:
         """The question as the trainer puts it to this model, to the letter."""
         return rendered(question, self._tokenizer(), instruct=True)
+
+    def heads(self) -> dict[str, int]:
+        """The model's attention heads and key-value heads, where its configuration says how many."""
+        file = Path(self.path) / "config.json"
+        config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        config = config.get("text_config") or config
+        names = {"attention heads": "num_attention_heads", "key-value heads": "num_key_value_heads"}
+        return {what: config[name] for what, name in names.items() if isinstance(config.get(name), int)}
 
     def _tokenizer(self) -> Any:
         return _tokenizer_of(self.path)

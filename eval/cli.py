@@ -50,16 +50,10 @@ def parser() -> argparse.ArgumentParser:
     option("--batch-size", "most answers generated at once (default 256)", type=int, default=256, metavar="N")
     dtypes = ("auto", "float32", "bfloat16", "float16")
     option("--dtype", "auto: float32 on a CPU, bfloat16 on a GPU", choices=dtypes, default="auto")
+    option("--workers", "processes that share the work (default: one per GPU; 1 on a CPU)", type=int, metavar="N")
+    option("--tensor-parallel", "GPUs that hold one model together (vllm; default 1)", type=int, default=1, metavar="N")
     option("--seed", "every sample's own seed is derived from it (default 0)", type=int, default=0)
     option("--chat-template", "render prompts with the tokenizer's chat template", action="store_true")
-    option("--workers", "processes that share the work (default: one, or one per GPU)", type=int, metavar="N")
-    option(
-        "--tensor-parallel",
-        "GPUs that one model is spread over, with vLLM (default 1)",
-        type=int,
-        default=1,
-        metavar="N",
-    )
     return p
 
 
@@ -112,9 +106,9 @@ def _evaluate(args: argparse.Namespace) -> int:
         max_tokens=args.max_tokens,
         batch_size=args.batch_size,
         dtype=args.dtype,
+        tensor_parallel=args.tensor_parallel,
         seed=args.seed,
         chat_template=args.chat_template,
-        tensor_parallel=args.tensor_parallel,
     )
     if len(set(args.checkpoints)) < len(args.checkpoints):
         raise BadInput("a checkpoint is named twice")

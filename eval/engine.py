@@ -1,20 +1,21 @@
-"""The backend of one process: started with the first checkpoint that needs it, handed on where it can be."""
+"""The backend of one process: started with the first checkpoint that needs it, handed on where that can be."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from eval.checkpoints import Checkpoint
 from eval.spec import EvalSpec
 
 if TYPE_CHECKING:
-    from eval.backends import Backend
+    from eval.backends import Backend, BackendName, Reply
+    from eval.job import Job
 
 
 class Engine:
     """A backend with some checkpoint's weights in it, or none yet."""
 
-    def __init__(self, name: Literal["hf", "vllm"], spec: EvalSpec) -> None:
+    def __init__(self, name: BackendName, spec: EvalSpec) -> None:
         self.name, self.spec = name, spec
         self.backend: Backend | None = None
         self.holds: str | None = None
@@ -30,18 +31,30 @@ class Engine:
             self.backend.close()
         self.backend = self.holds = None
 
-    def on(self, checkpoint: Checkpoint) -> Backend:
+    def on(self, checkpoint: str) -> Backend:
         """The backend with this checkpoint's weights in it."""
         from eval.backends import make_backend, real_dtype
 
-        if self.backend is None or (self.holds != checkpoint.path and not self.backend.swap(checkpoint.path)):
+        if self.backend is None or (self.holds != checkpoint and not self.backend.swap(checkpoint)):
             self.close()
             self.backend = make_backend(
                 self.name,
-                checkpoint.path,
+                checkpoint,
                 dtype=real_dtype(self.spec.dtype),
                 batch_size=self.spec.batch_size,
                 tensor_parallel=self.spec.tensor_parallel,
             )
-        self.holds = checkpoint.path
+        self.holds = checkpoint
         return self.backend
+
+    def answers(self, groups: Iterable[list[Job]]) -> Iterator[tuple[Job, list[int], Sequence[Reply]]]:
+        """Work through the jobs, one checkpoint's after the other's. Yields each batch with its replies."""
+        for jobs in groups:
+            for job in jobs:
+                asked = job.open()
+                if job.complete:  # killed after its last batch
+                    yield job, [], []
+                    continue
+                backend = self.on(job.checkpoint.path)
+                for batch in job.missing(backend.split(asked)):
+                    yield job, batch, backend.reply([asked[i] for i in batch])

@@ -28,9 +28,9 @@ class EvalSpec:
     max_tokens: int | None = None  # tokens an answer may have; else as the task says
     batch_size: int = 256  # most answers generated at once; it does not change a float32 result
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: float32 on a CPU, bfloat16 on a GPU
+    tensor_parallel: int = 1  # devices that hold one model together, with vllm
     seed: int = 0  # the one seed; every sample's own is derived from it
     chat_template: bool = False  # render prompts with the tokenizer's chat template
-    tensor_parallel: int = 1  # GPUs that one model is spread over (vLLM)
 
     def __post_init__(self) -> None:
         if not self.tasks:
@@ -38,8 +38,8 @@ class EvalSpec:
         if len(set(self.tasks)) < len(self.tasks):
             twice = next(t for t in self.tasks if self.tasks.count(t) > 1)
             raise BadInput(f"tasks names '{twice}' twice")
-        at_least = {"limit": 1, "samples": 1, "max_tokens": 1, "batch_size": 1, "seed": 0, "tensor_parallel": 1}
-        for name, least in at_least.items():
+        bounds = {"limit": 1, "samples": 1, "max_tokens": 1, "batch_size": 1, "tensor_parallel": 1, "seed": 0}
+        for name, least in bounds.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise BadInput(f"{name} is {value}; it must be at least {least}")

@@ -6,13 +6,26 @@ import importlib.util
 from pathlib import Path
 from typing import Literal
 
-from eval.backends.base import Answer, Backend, Prompt, device
+from eval.backends.base import Answer, Asked, Backend, Prompt, Reply, device
 from krpo.errors import BadInput
 
-__all__ = ["Answer", "Backend", "Prompt", "device", "make_backend", "pick", "real_dtype"]
+__all__ = [
+    "Answer",
+    "Asked",
+    "Backend",
+    "BackendName",
+    "Prompt",
+    "Reply",
+    "device",
+    "make_backend",
+    "pick",
+    "real_dtype",
+]
+
+BackendName = Literal["hf", "vllm"]
 
 
-def pick(backend: str) -> Literal["hf", "vllm"]:
+def pick(backend: str) -> BackendName:
     """The backend that a name stands for. Raises `BadInput` where vLLM is asked for and not installed."""
     installed = importlib.util.find_spec("vllm") is not None
     if backend == "vllm" and not installed:
@@ -26,7 +39,7 @@ def pick(backend: str) -> Literal["hf", "vllm"]:
 
 
 def make_backend(
-    name: Literal["hf", "vllm"],
+    name: BackendName,
     checkpoint: str | Path,
     *,
     dtype: str = "float32",

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from krpo.errors import BadInput
 
+CHOICES = 512  # questions of a log-likelihood task that are scored together
 Finish = Literal["stop", "length"]
 
 
@@ -32,6 +33,10 @@ class Answer:
     tokens: int  # generated, up to and with the one that ended the answer
     finish: Finish  # stop: ended by itself; length: cut at max_tokens
     prompt_cut: bool  # the prompt was too long for the model and lost its beginning
+
+
+Asked = Prompt | tuple[Any, ...]  # an answer to generate, or lm-eval's log-likelihood requests of one question
+Reply = Answer | tuple[Any, ...]  # to it: the answer, or one response a request
 
 
 class Backend(ABC):
@@ -85,6 +90,27 @@ class Backend(ABC):
             middle = (low + high) // 2
             low, high = (low, middle) if stopped(middle) else (middle, high)
         return high
+
+    def split(self, asked: Sequence[Asked]) -> list[list[int]]:
+        """Indices of what is asked, grouped as it is to be handed to `reply`."""
+        if prompts := [item for item in asked if isinstance(item, Prompt)]:
+            return self.batches(prompts)
+        return [list(range(i, min(i + CHOICES, len(asked)))) for i in range(0, len(asked), CHOICES)]
+
+    def reply(self, asked: Sequence[Asked]) -> Sequence[Reply]:
+        """The replies to one batch, in its order."""
+        if prompts := [item for item in asked if isinstance(item, Prompt)]:
+            return self.generate(prompts)
+        return self.likelihoods([item for item in asked if isinstance(item, tuple)])
+
+    def likelihoods(self, questions: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """Log-likelihoods by lm-eval's own model object."""
+        from eval.tasks.task import quiet
+
+        requests = [request for each in questions for request in each]
+        with quiet():
+            flat = iter(getattr(self.lm, requests[0].request_type)(requests, disable_tqdm=True))
+        return [tuple(next(flat) for _ in each) for each in questions]
 
     @abstractmethod
     def batches(self, prompts: Sequence[Prompt]) -> list[list[int]]:

@@ -19,7 +19,7 @@ from krpo.errors import BadInput, KrpoError
 from krpo.policies import weights_hash
 from krpo.rollouts import prepare_cpu, quiet_engine
 
-BATCH = 2048  # answers per call of the engine: it schedules them itself, this only sets how often progress is saved
+MOST, ABOUT = 2048, 8  # answers per call of the engine at most; calls per task: progress is saved, and shared, by call
 
 GPU_ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process: starts sooner, always schedules alike
@@ -54,7 +54,8 @@ class VLLMBackend(Backend):
         expect_long_prompts(self.lm.tokenizer)
 
     def batches(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        return [list(range(start, min(start + BATCH, len(prompts)))) for start in range(0, len(prompts), BATCH)]
+        size = min(MOST, max(self.batch_size, -(-len(prompts) // ABOUT)))
+        return [list(range(start, min(start + size, len(prompts)))) for start in range(0, len(prompts), size)]
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Answer]:
         from vllm import SamplingParams, TokensPrompt

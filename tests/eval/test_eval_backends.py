@@ -13,7 +13,8 @@ from eval import EvalSpec, evaluate, prepare
 from eval.backends import Prompt, make_backend
 from eval.backends.canary import agree, canary_tokens, own_logprobs
 from eval.backends.hf import _choose
-from eval.tasks.loading import load_tasks, quiet
+from eval.tasks.loading import load_tasks
+from eval.tasks.task import quiet
 from krpo.errors import KrpoError
 from krpo.policies import policy_path
 from krpo.rundir import read_jsonl
@@ -127,8 +128,7 @@ import json, sys
 from pathlib import Path
 from eval import EvalSpec, evaluate
 from eval.backends import vllm as backend
-from eval.runner import Engine
-from eval.checkpoints import find_checkpoint
+from eval.engine import Engine
 
 policy, other, data_dir, out = map(Path, sys.argv[1:])
 starts = []
@@ -139,7 +139,7 @@ spec = EvalSpec(tasks=tasks, data_dir=str(data_dir), limit=50, backend="vllm", d
 evaluate([policy, other], spec, out_dirs=[out / "vllm0", out / "vllm1"])
 shared = len(starts)
 with Engine("vllm", spec) as engine:
-    engine.on(find_checkpoint(policy))
+    engine.on(str(policy))
     llm = engine.backend.lm.model
     llm.collective_rpc = lambda *a, **k: None  # says it has loaded the weights and has not
     lied = engine.backend.swap(other)

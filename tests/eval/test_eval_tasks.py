@@ -94,7 +94,7 @@ def test_the_fingerprint_follows_the_data(tmp_path):
 
 
 def test_a_task_that_repeats_by_itself_is_refused(monkeypatch, data_dir):
-    from eval.tasks import loading
+    from eval.tasks.task import EvalTask
 
     class Repeats:
         config = type("Config", (), {"task": "self_consistency"})
@@ -104,7 +104,7 @@ def test_a_task_that_repeats_by_itself_is_refused(monkeypatch, data_dir):
             return {"repeats": 64, "num_fewshot": 8}.get(key)
 
     with pytest.raises(BadInput, match="asks for 64 answers"):
-        loading.EvalTask(Repeats(), None)
+        EvalTask(Repeats(), None)
 
 
 COLUMNS = {"question": str, "answer": str}
