@@ -33,6 +33,7 @@ PROGRAMS = {
 SHORTER = {
     "krpo-train": "--steps 2 --prompts-per-step 2 --group-size 4",
     "krpo-eval": "--limit 3 --max-tokens 32",
+    "krpo-probe": "--batches 16 --reference 16 --prompts 2 --group-sizes 2",
     "krpo-ablate": "--limit 4 --set steps=2 prompts_per_step=2 seeds='[0, 1]' evaluation.limit=6 evaluation.samples=1",
 }
 YOURS = {  # what the reader would put there -> what is put there here
@@ -90,11 +91,11 @@ def test_the_pages_show_every_program():
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory, data_dir):
     """A folder with what a clone has, the benchmark data where the documents say they are, and a few short runs in
-    `runs/quick` and `runs/noise`: what a page takes for granted that another one makes."""
+    `runs`: what a page takes for granted that another one makes."""
     folder = tmp_path_factory.mktemp("documents") / "clone"
     folder.mkdir()
-    for name in ("ablations", "reports"):
-        (folder / name).symlink_to(ROOT / name)
+    (folder / "ablations").symlink_to(ROOT / "ablations")
+    shutil.copytree(ROOT / "reports" / "data", folder / "reports" / "data")  # a page exports into it
     (folder.parent / "shared").mkdir()
     for place in (folder.parent / "shared" / "data", folder / "data"):
         place.symlink_to(data_dir)
@@ -102,6 +103,8 @@ def clone(tmp_path_factory, data_dir):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("HF_HUB_OFFLINE", "1")
+        first = "krpo-train --estimator krpo --noise flip --set noise.rate=0.2 --output runs/first"
+        assert call(f"{first} {SHORTER['krpo-train']}") == 0
         for name in ("quick", "noise"):
             assert call(f"krpo-ablate --grid ablations/{name}.yaml {SHORTER['krpo-ablate']}") == 0
         runs = sorted(done.parent for done in folder.glob("runs/quick/*/DONE"))
