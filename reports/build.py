@@ -14,7 +14,7 @@ import pandas as pd
 
 from reports import figures, formats, record, results
 from reports.compare import Endpoint, endpoint
-from reports.figures import paired_difference, style
+from reports.figures import few, paired_difference, style
 from reports.formats import Table
 from reports.page import Picture, render_page, results_json
 from reports.selection import Selection
@@ -30,7 +30,7 @@ def build_files(roots: Sequence[Path], selection: Selection) -> dict[str, bytes]
     end = endpoint(study)
     differences = paired_difference.table(study, end)
     shown = {name: figures.load(name).table(study, end) for name in (*figures.NAMES, *figures.DIAGNOSTICS)}
-    files, pictures = draw_all({name: table for name, table in shown.items() if not table.empty})
+    files, pictures = draw_all({name: few.marked(table, end) for name, table in shown.items() if not table.empty})
     tables, records = result_tables(study, end, differences), record_tables(study)
     for table in [*tables, *records]:
         for kind, write in (("csv", formats.to_csv), ("md", formats.to_markdown), ("tex", formats.to_latex)):
