@@ -78,7 +78,9 @@ def draw(name: str, text: str, columns: style.Columns) -> tuple[dict[str, bytes]
 
 def read_table(text: str) -> pd.DataFrame:
     """A figure's CSV as it was saved: labels stay text, numbers are read exactly."""
-    labels = dict.fromkeys(("condition", "estimator", "level", "metric", "against", "panel", "axis", "kind"), str)
+    labels = dict.fromkeys(
+        ("condition", "estimator", "level", "metric", "against", "panel", "axis", "kind", "stands_for"), str
+    )
     return pd.read_csv(
         io.StringIO(text), dtype=labels, keep_default_na=False, na_values=[""], float_precision="round_trip"
     )
