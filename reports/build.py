@@ -14,14 +14,14 @@ import pandas as pd
 
 from reports import figures, formats, record, results
 from reports.compare import Endpoint, endpoint
-from reports.figures import paired_difference, style
+from reports.figures import few, paired_difference, style
 from reports.formats import Table
 from reports.page import Picture, render_page, results_json
 from reports.selection import Selection
 from reports.tables import Study, read_study
 
 KINDS: Mapping[int, tuple[str, ...]] = {2: ("pdf", "svg", "png"), 1: ("pdf", "svg")}
-"""What a figure is saved as, for two columns and for one."""
+"""What a figure is saved as, for two columns and for one (of a diagnostic, one column is what a phone shows: SVG)."""
 
 
 def build_files(roots: Sequence[Path], selection: Selection) -> dict[str, bytes]:
@@ -30,7 +30,7 @@ def build_files(roots: Sequence[Path], selection: Selection) -> dict[str, bytes]
     end = endpoint(study)
     differences = paired_difference.table(study, end)
     shown = {name: figures.load(name).table(study, end) for name in (*figures.NAMES, *figures.DIAGNOSTICS)}
-    files, pictures = draw_all({name: table for name, table in shown.items() if not table.empty})
+    files, pictures = draw_all({name: few.marked(table, end) for name, table in shown.items() if not table.empty})
     tables, records = result_tables(study, end, differences), record_tables(study)
     for table in [*tables, *records]:
         for kind, write in (("csv", formats.to_csv), ("md", formats.to_markdown), ("tex", formats.to_latex)):
@@ -73,12 +73,15 @@ def draw(name: str, text: str, columns: style.Columns) -> tuple[dict[str, bytes]
     with style.look():
         figure = figures.load(name).draw(read_table(text), columns)
         width, height = figure.get_size_inches()
-        return style.save(figure, KINDS[columns]), (round(96 * width), round(96 * height))
+        kinds = ("svg",) if columns == 1 and name in figures.DIAGNOSTICS else KINDS[columns]
+        return style.save(figure, kinds), (round(96 * width), round(96 * height))
 
 
 def read_table(text: str) -> pd.DataFrame:
     """A figure's CSV as it was saved: labels stay text, numbers are read exactly."""
-    labels = dict.fromkeys(("condition", "estimator", "level", "metric", "against", "panel", "axis", "kind"), str)
+    labels = dict.fromkeys(
+        ("condition", "estimator", "level", "metric", "against", "panel", "axis", "kind", "stands_for"), str
+    )
     return pd.read_csv(
         io.StringIO(text), dtype=labels, keep_default_na=False, na_values=[""], float_precision="round_trip"
     )

@@ -59,7 +59,34 @@ def render_page(
 ) -> str:
     """The page as HTML. ``differences``: the table of `reports.figures.paired_difference`."""
     found = findings(study, end, differences)
-    environment = Environment(
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            name=" + ".join(study.names),
+            style=page_style(),
+            question=str(study.plan.get("question") or "").strip(),
+            verdict=found.main,
+            caveats=caveats(study, end),
+            facts=facts(study, end),
+            conditions=found.conditions,
+            further=found.further,
+            figures=[encoded(picture) for picture in pictures if picture.name not in DIAGNOSTICS],
+            diagnostics=[encoded(picture) for picture in pictures if picture.name in DIAGNOSTICS],
+            tables=[table for table in tables if len(table.frame)],
+            records=[table for table in records if len(table.frame)],
+            limits=not_tested(study, end),
+            provenance=provenance(study),
+            commands=commands(study),
+            plan=yaml.safe_dump(dict(study.plan), sort_keys=False, allow_unicode=True, width=100) if study.plan else "",
+            version=__version__,
+        )
+    )
+
+
+def environment() -> Environment:
+    """Where the templates are; all text is escaped."""
+    return Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
         undefined=StrictUndefined,
@@ -67,25 +94,10 @@ def render_page(
         lstrip_blocks=True,
         auto_reload=False,
     )
-    return environment.get_template("page.html").render(
-        name=" + ".join(study.names),
-        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
-        question=str(study.plan.get("question") or "").strip(),
-        verdict=found.main,
-        caveats=caveats(study, end),
-        facts=facts(study, end),
-        conditions=found.conditions,
-        further=found.further,
-        figures=[_encoded(picture) for picture in pictures if picture.name not in DIAGNOSTICS],
-        diagnostics=[_encoded(picture) for picture in pictures if picture.name in DIAGNOSTICS],
-        tables=[table for table in tables if len(table.frame)],
-        records=[table for table in records if len(table.frame)],
-        limits=not_tested(study, end),
-        provenance=provenance(study),
-        commands=commands(study),
-        plan=yaml.safe_dump(dict(study.plan), sort_keys=False, allow_unicode=True, width=100) if study.plan else "",
-        version=__version__,
-    )
+
+
+def page_style() -> Markup:
+    return Markup((HERE / "page.css").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -194,12 +206,14 @@ def commands(study: Study) -> str:
     return "\n".join([*lines, "krpo-report " + " ".join(map(str, study.roots))])
 
 
-def _told(picture: Picture) -> dict[str, Any]:
+def picture_words(picture: Picture) -> dict[str, Any]:
     return {key: getattr(picture, key) for key in ("name", "title", "caption", "alt", "wide_size", "narrow_size")}
 
 
-def _encoded(picture: Picture) -> dict[str, Any]:
-    return _told(picture) | {key: base64.b64encode(getattr(picture, key)).decode() for key in ("wide", "narrow")}
+def encoded(picture: Picture) -> dict[str, Any]:
+    return picture_words(picture) | {
+        key: base64.b64encode(getattr(picture, key)).decode() for key in ("wide", "narrow")
+    }
 
 
 def results_json(
@@ -218,7 +232,7 @@ def results_json(
                 "sentence": verdict.sentence,
                 "detail": verdict.detail,
                 "differences": rows,
-                "figures": [_told(picture) for picture in pictures],
+                "figures": [picture_words(picture) for picture in pictures],
             }
         )
         + "\n"

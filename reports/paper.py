@@ -18,7 +18,7 @@ from krpo import __version__
 from krpo.errors import BadInput
 from krpo.rundir import write_text
 from reports.compact import is_compact
-from reports.report import check_writable, render_report
+from reports.report import check_writable, is_probe, render_report
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"
@@ -35,6 +35,7 @@ class Part:
 
 PARTS = (
     Part("paper", "The published recipe", ("krpo_return", "learning_curves", "difficulty", "paired_difference")),
+    Part("probe", "The variance of the gradient", ("gradient_variance",)),
     Part("noise", "Noisy rewards", ("paired_difference", "learning_curves", "difficulty", "noise_sweep")),
     Part("filters", "Which part of the filter", ("paired_difference", "advantage_rms")),
     Part("scale", "The scale of the advantages", ("axis_sweep", "paired_difference", "advantage_rms")),
@@ -51,7 +52,7 @@ def render_paper(out: str | Path = Path("runs/paper"), data: str | Path = DATA) 
     Raises `BadInput` where no study is stored, or where ``out`` cannot be written.
     """
     folder, data = Path(out), Path(data)
-    stored = sorted(path.name for path in data.glob("*") if is_compact(path)) if data.is_dir() else []
+    stored = sorted(path.name for path in data.glob("*") if is_compact(path) or is_probe(path)) if data.is_dir() else []
     if not stored:
         raise BadInput(f"{data}: no study is stored there; write one with krpo-report --export {data}/NAME runs/NAME")
     check_writable(folder)
@@ -62,7 +63,7 @@ def render_paper(out: str | Path = Path("runs/paper"), data: str | Path = DATA) 
     for part in parts:
         page = render_report(data / part.name, folder / part.name).page
         chapters.append(_chapter(part, page.parent))
-    missing = [part for part in PARTS if part.name not in stored]
+    missing = [part for part in PARTS if part.name not in stored and part.name != "probe"]
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True, auto_reload=False)  # fmt: skip
     text = environment.get_template("paper.html").render(

@@ -62,10 +62,8 @@ def render_report(
         _digest(folder / name) == digest for name, digest in before["files"].items()
     ):
         return Rendered(page, changed=False)
-    from reports.build import build_files  # pandas and matplotlib: only now
-
     check_writable(folder)
-    files = build_files(roots, selection)
+    files = _files(roots, selection)
     try:
         _write(folder, files, old=before.get("files", {}))
         digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
@@ -77,6 +75,26 @@ def render_report(
             ) from None
         raise
     return Rendered(page, changed=True)
+
+
+def is_probe(root: Path) -> bool:
+    """Whether a folder is what `krpo-probe` writes, or its table alone."""
+    table = root / "results.csv"
+    return table.is_file() and not any((root / name).exists() for name in ("grid.yaml", "study.json"))
+
+
+def _files(roots: Sequence[Path], selection: Selection) -> dict[str, bytes]:
+    probes = [root for root in roots if is_probe(root)]
+    if probes and (len(roots) > 1 or selection.words):
+        raise BadInput(f"{probes[0]}: a probe has a report of its own; name it alone and without a selection")
+    # pandas and matplotlib: only now
+    if probes:
+        from reports.probe import probe_files
+
+        return probe_files(probes[0])
+    from reports.build import build_files
+
+    return build_files(roots, selection)
 
 
 def check_writable(folder: Path) -> None:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from reports.figures import style
+from reports.figures import few, style
 from reports.names import estimator_name
 from reports.statistics import t_band
 from reports.tables import Study
@@ -49,6 +49,7 @@ def draw_curves(
 ) -> Figure:
     """Panels: metrics down, conditions across (one column: all below each other)."""
     metrics, conditions = list(dict.fromkeys(table.metric)), list(dict.fromkeys(table.condition))
+    table = few.drawn(table)
     looks = style.looks(table.estimator)
     across = 1 if columns == 1 else min(len(conditions), 4)
     blocks = math.ceil(len(conditions) / across)
@@ -62,7 +63,7 @@ def draw_curves(
             for arm in looks:
                 part = table[(table.metric == metric) & (table.condition == condition) & (table.estimator == arm)]
                 if not part.empty:
-                    _arm(ax, part, looks[arm], faint=0.35 if len(looks) <= 2 else 0.18)
+                    _arm(ax, part, looks[arm], faint=0.35 if len(looks) <= 2 else 0.18 if len(looks) <= 4 else 0.1)
             single = len(conditions) == 1 and condition == "clean"
             if row == 0 or columns == 1 or blocks > 1:
                 ax.set_title("" if single and len(metrics) == 1 else condition)
@@ -99,7 +100,7 @@ def _arm(ax: Axes, part: pd.DataFrame, look: style.Look, faint: float) -> None:
     lines = [np.column_stack([x_T, y_T]) for x_T, y_T in zip(x_ST, y_ST, strict=True)]
     ax.add_collection(LineCollection(lines, colors=colour, linewidths=0.5, alpha=faint))
     band = t_band(y_ST)
-    ax.fill_between(steps, band.low_T, band.high_T, color=colour, alpha=0.16, linewidth=0)
+    ax.fill_between(steps, band.low_T, band.high_T, color=colour, alpha=0.16 if faint > 0.1 else 0.1, linewidth=0)
     ax.plot(steps, band.mean_T, color=colour, linestyle=dashes)
     ax.autoscale_view()
 
@@ -114,7 +115,10 @@ def seeds_phrase(table: pd.DataFrame) -> str:
 def curve_caption(table: pd.DataFrame) -> str:
     width = int(table.bin.iloc[0])
     binned = f" Curves are averages over bins of {width} steps." if width > 1 else ""
-    return f"Thin: single seeds. Thick: mean over {seeds_phrase(table)}, with a pointwise 95% Student t band.{binned}"
+    return (
+        f"Thin: single seeds. Thick: mean over {seeds_phrase(table)}, with a pointwise 95% Student t band.{binned}"
+        f"{few.told(table)}"
+    )
 
 
 def ends(table: pd.DataFrame) -> pd.DataFrame:

@@ -11,18 +11,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures import style
+from reports.figures import rows, style
+from reports.figures.rows import MEAN, SEED
 from reports.names import estimator_name
 from reports.statistics import t_interval
-
-SEED: dict[str, Any] = {
-    "linestyle": "",
-    "markersize": 2.8,
-    "markeredgewidth": 0.6,
-    "markerfacecolor": "white",
-    "alpha": 0.9,
-}
-MEAN: dict[str, Any] = {"markersize": 5, "capsize": 2.5, "linewidth": 1.3}
 
 
 def draw_dots(
@@ -37,6 +29,8 @@ def draw_dots(
 ) -> Figure:
     """One panel for each value of the column ``panel``; a column `base`, where there is one, gives a reference line."""
     names, conditions = list(dict.fromkeys(table[panel])), list(dict.fromkeys(table.condition))
+    if table.estimator.nunique() > style.MOST:
+        return _rows(table, columns, panel, titles, ylabel, axis, share=share_y)
     looks = style.looks(table.estimator)
     across = 1 if columns == 1 or len(conditions) > 5 else min(len(names), 4 if len(conditions) <= 2 else 2)
     down = math.ceil(len(names) / across)
@@ -57,6 +51,29 @@ def draw_dots(
         handles.append(style.line_handle((style.FAINT, (0, (4, 3)), "")))
         labels.append("untrained policy")
     style.legend(figure, handles, labels, columns)
+    return figure
+
+
+def _rows(
+    table: pd.DataFrame,
+    columns: style.Columns,
+    panel: str,
+    titles: Mapping[str, str],
+    label: str,
+    axis: Callable[[Any], None] | None,
+    *,
+    share: bool,
+) -> Figure:
+    """Many arms: turned by a quarter, so that each arm's name stands beside its row."""
+    several = table.condition.nunique() > 1
+    parts = [
+        (f"{titles.get(name, name)}, {condition}" if several else titles.get(name, name), part)
+        for (name, condition), part in table.groupby([panel, "condition"], sort=False)
+    ]
+    figure = rows.draw_rows(table, columns, "value", parts, axis, label, share_x=share)
+    for ax, (_, part) in zip(figure.axes, parts, strict=False):
+        if "base" in part and not (base := part.base.dropna()).empty:
+            ax.axvline(float(base.iloc[0]), color=style.FAINT, linestyle=(0, (4, 3)), linewidth=1)
     return figure
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.compare import Endpoint, final_scores, paired_differences
-from reports.figures import style
+from reports.figures import rows, style
 from reports.figures.curves import seeds_phrase
 from reports.names import estimator_name
 from reports.statistics import improvement, wilson
@@ -43,25 +44,39 @@ def shares(table: pd.DataFrame) -> pd.DataFrame:
 def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
     found, conditions = shares(table), list(dict.fromkeys(table.condition))
     looks = style.looks(table.estimator)
+    label = f"share in which the arm is above {estimator_name(str(table.against.iloc[0]))}"
+    if rows.by_arm(table):
+        titles = conditions if len(conditions) > 1 else [""]
+        figure, axes = rows.row_panels(list(looks), titles, columns)
+        for ax, condition in zip(axes, conditions, strict=True):
+            places = {(condition, arm): float(y) for y, arm in enumerate(looks)}
+            _marks(ax, found[found.condition == condition], places, looks)
+        figure.supxlabel(label, fontsize=8, color=style.INK)
+        return figure
     step = 0.8 / len(looks)
-    figure, axes = style.panels(1, 1, columns, max(0.3, 0.16 * len(looks)) * len(conditions) + 0.4)
-    ax = axes[0][0]
-    for i, (arm, (colour, _, marker)) in enumerate(looks.items()):
-        for row in found[found.estimator == arm].itertuples():
-            y = conditions.index(row.condition) + (i - (len(looks) - 1) / 2) * step
-            ends = [[max(0.0, row.paired - row.low)], [max(0.0, row.high - row.paired)]]
-            ax.errorbar(row.paired, y, xerr=ends, color=colour, marker=marker, markersize=4.5, capsize=2)
-            ax.plot(row.all, y, marker="|", color=style.INK, markersize=7, linestyle="")
-    ax.axvline(0.5, color=style.INK, linewidth=0.8)
-    ax.set_xlim(-0.02, 1.02)
+    figure, (row,) = style.panels(1, 1, columns, max(0.3, 0.16 * len(looks)) * len(conditions) + 0.4)
+    ax = row[0]
+    middle = (len(looks) - 1) / 2
+    places = {(c, arm): y + (i - middle) * step for y, c in enumerate(conditions) for i, arm in enumerate(looks)}
+    _marks(ax, found, places, looks)
     ax.set_yticks(range(len(conditions)), conditions)
     ax.set_ylim(len(conditions) - 0.5, -0.5)
-    ax.grid(visible=False, axis="y")
-    style.percent_axis(ax.xaxis)
-    ax.set_xlabel(f"share in which the arm is above {estimator_name(str(table.against.iloc[0]))}")
+    ax.set_xlabel(label)
     handles = [style.line_handle((look[0], "", look[2]), marker=True) for look in looks.values()]
     style.legend(figure, handles, [estimator_name(arm) for arm in looks], columns)
     return figure
+
+
+def _marks(ax: Axes, found: pd.DataFrame, places: dict[tuple[str, str], float], looks: dict[str, style.Look]) -> None:
+    for row in found.itertuples():
+        y, (colour, _, marker) = places[row.condition, row.estimator], looks[row.estimator]
+        ends = [[max(0.0, row.paired - row.low)], [max(0.0, row.high - row.paired)]]
+        ax.errorbar(row.paired, y, xerr=ends, color=colour, marker=marker, markersize=4.5, capsize=2)
+        ax.plot(row.all, y, marker="|", color=style.INK, markersize=7, linestyle="")
+    ax.axvline(0.5, color=style.INK, linewidth=0.8)
+    ax.set_xlim(-0.02, 1.02)
+    ax.grid(visible=False, axis="y")
+    style.percent_axis(ax.xaxis)
 
 
 def caption(table: pd.DataFrame) -> str:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from reports.compare import Endpoint, final_scores, paired_differences
 from reports.figures import style
-from reports.figures.dots import SEED
+from reports.figures.rows import SEED
 from reports.names import estimator_name
 from reports.tables import Study
 from reports.verdict import points

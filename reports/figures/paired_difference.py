@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.compare import POOLED, Endpoint, final_scores, paired_differences, pooled
-from reports.figures import style
+from reports.figures import rows, style
 from reports.figures.curves import seeds_phrase
-from reports.figures.dots import MEAN, SEED
 from reports.names import estimator_name
 from reports.statistics import t_interval
 from reports.tables import Study
@@ -37,6 +35,15 @@ def table(study: Study, end: Endpoint | None) -> pd.DataFrame:
 def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
     levels, conditions = list(dict.fromkeys(table.level)), list(dict.fromkeys(table.condition))
     looks = style.looks(table.estimator)
+    base = estimator_name(str(table.against.iloc[0]))
+    arms = [estimator_name(arm) for arm in looks]
+    left = arms[0] if len(arms) == 1 else "arm"
+    label = f"{left} \N{MINUS SIGN} {base}, percentage points of held-out accuracy"
+    if rows.by_arm(table):
+        figure = rows.draw_rows(table, columns, "difference", _parts(table), style.points_axis, label)
+        for ax in figure.axes:
+            ax.axvline(0, color=style.INK, linewidth=0.8)
+        return figure
     rows_high = max(0.32, 0.26 * len(looks)) * len(conditions) + 0.45
     across = 1 if columns == 1 else min(len(levels), 4)
     down = -(-len(levels) // across)
@@ -47,18 +54,26 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
         ax.set_title("all questions" if level == "all" else level)
     for ax in flat[len(levels) :]:
         ax.set_visible(False)
-    base = estimator_name(str(table.against.iloc[0]))
-    arms = [estimator_name(arm) for arm in looks]
-    figure.supxlabel(
-        f"{arms[0] if len(arms) == 1 else 'arm'} \N{MINUS SIGN} {base}, percentage points of held-out accuracy",
-        fontsize=8,
-        color=style.INK,
-    )
+    figure.supxlabel(label, fontsize=8, color=style.INK)
     if len(looks) > 1:
         style.legend(
             figure, [style.line_handle((look[0], "", look[2]), marker=True) for look in looks.values()], arms, columns
         )
     return figure
+
+
+def _parts(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """A panel for each level, and for each condition where there are several."""
+    several = table.condition.nunique() > 1
+    found = []
+    for (level, condition), part in table.groupby(["level", "condition"], sort=False):
+        title = "all questions" if level == "all" else str(level)
+        found.append((f"{title}, {_shown(str(condition))}" if several else title, part))
+    return found
+
+
+def _shown(condition: str) -> str:
+    return "mean" if condition == POOLED else condition
 
 
 def _forest(ax: Axes, part: pd.DataFrame, conditions: list[str], looks: dict[str, style.Look]) -> None:
@@ -67,17 +82,10 @@ def _forest(ax: Axes, part: pd.DataFrame, conditions: list[str], looks: dict[str
         for row, condition in enumerate(conditions):
             of_arm = part[(part.condition == condition) & (part.estimator == arm)].sort_values("seed")
             d_S = of_arm.difference.to_numpy(dtype=float)
-            if not d_S.size:
-                continue
             y = row + (i - (len(looks) - 1) / 2) * step
-            ax.plot(d_S, np.full(d_S.size, y - 0.24 * step), marker=marker, markeredgecolor=colour, **SEED)
-            if d_S.size > 1:
-                mean, low, high = t_interval(d_S)[:3]
-                below = y + 0.2 * step
-                ax.errorbar(mean, below, xerr=[[mean - low], [high - mean]], color=colour, marker=marker, **MEAN)
+            rows.draw_row(ax, y, d_S, colour, marker, step)
     ax.axvline(0, color=style.INK, linewidth=0.8)
-    shown = ["mean" if condition == POOLED else condition for condition in conditions]
-    ax.set_yticks(range(len(conditions)), shown)
+    ax.set_yticks(range(len(conditions)), [_shown(condition) for condition in conditions])
     ax.set_ylim(len(conditions) - 0.5, -0.5)
     ax.grid(visible=False, axis="y")
     style.points_axis(ax.xaxis)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from reports.compare import Endpoint
-from reports.figures import style
+from reports.figures import few, style
 from reports.figures.curves import seeds_phrase
 from reports.names import estimator_name
 from reports.statistics import t_band
@@ -32,6 +32,7 @@ def table(study: Study, end: Endpoint | None) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
     conditions = list(dict.fromkeys(table.condition))
+    table = few.drawn(table)
     looks = style.looks(table.estimator)
     across = 1 if columns == 1 else min(len(conditions), 4)
     figure, axes = style.panels(-(-len(conditions) // across), across, columns, 2.0, sharey=True)
@@ -75,7 +76,7 @@ def caption(table: pd.DataFrame) -> str:
     return (
         "Share of held-out questions with at least one right answer among k samples (unbiased estimate). Mean over "
         f"{seeds_phrase(table)} with a pointwise 95% Student t band.{base} A gain at k = 1 that is gone at large k is "
-        "sharpening, not new ability."
+        f"sharpening, not new ability.{few.told(table)}"
     )
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reports.compare import Endpoint, final_scores
-from reports.figures import style
+from reports.figures import few, style
 from reports.figures.curves import seeds_phrase
 from reports.names import estimator_name
 from reports.statistics import performance_profile
@@ -32,6 +32,7 @@ def table(study: Study, end: Endpoint | None) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
     conditions = list(dict.fromkeys(table.condition))
+    table = few.drawn(table)
     looks = style.looks(table.estimator)
     across = 1 if columns == 1 else min(len(conditions), 4)
     figure, axes = style.panels(-(-len(conditions) // across), across, columns, 1.8, sharey=True)
@@ -63,7 +64,7 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
 def caption(table: pd.DataFrame) -> str:
     return (
         f"Share of {seeds_phrase(table)} that end above each accuracy, with a pointwise 95% Wilson band. A curve "
-        "further right is better at every demand; curves that cross are better for different runs."
+        "further right is better at every demand; curves that cross are better for different runs." + few.told(table)
     )
 
 

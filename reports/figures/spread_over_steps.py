@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reports.compare import Endpoint
-from reports.figures import curves, style
+from reports.figures import curves, few, style
 from reports.names import estimator_name
 from reports.statistics import spread_over_steps
 from reports.tables import Study
@@ -51,6 +51,7 @@ def caption(table: pd.DataFrame) -> str:
     return (
         f"Standard deviation of training accuracy over {seeds}, percentage points; averages over bins of "
         f"{int(table.bin.iloc[0])} steps. No interval: a deviation from so few seeds is uncertain by a third or more."
+        + few.told(table)
     )
 
 

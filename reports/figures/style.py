@@ -13,6 +13,9 @@ from typing import Any, Literal
 import matplotlib as mpl
 import matplotlib.ticker
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -35,7 +38,11 @@ _LOOKS = [
     ("#56B4E9", (0, (7, 2)), "P"),
     ("#444444", (0, (2, 2)), "X"),
 ]
+MOST = len(_LOOKS)
+"""More arms than this cannot be told apart by colour, line and marker."""
 _FIXED = {"grpo": 0, "krpo": 1, "rloo": 2, "krpo_unit_rms": 3, "dr_grpo": 4}
+
+_STAND_OUT, _PLAIN = ("grpo", "krpo"), "#444444"
 
 RC = {
     "font.family": "DejaVu Sans",
@@ -64,6 +71,7 @@ RC = {
     "ytick.major.width": 0.6,
     "lines.linewidth": 1.6,
     "legend.frameon": False,
+    "text.hinting": "none",  # else text is wider at the resolution of the PNG than where the layout was made
     "figure.dpi": 100,
     "savefig.dpi": 220,
     "svg.hashsalt": "krpo",
@@ -83,11 +91,14 @@ def look() -> Iterator[None]:
 
 
 def looks(arms: Iterable[str]) -> dict[str, Look]:
-    """Colour, line style and marker of each arm. The usual estimators keep theirs from report to report."""
+    """Colour, line style and marker of each arm. The usual estimators keep theirs from report to report; of more arms
+    than there are looks, all but GRPO and KRPO are plain, and the figure has to name them."""
+    names = list(dict.fromkeys(arms))
+    if len(names) > MOST:  # only the best known stand out
+        return {name: _LOOKS[_FIXED[name]] if name in _STAND_OUT else (_PLAIN, (0, ()), "o") for name in names}
     free = [i for i in range(len(_LOOKS)) if i not in _FIXED.values()]
     given: dict[str, Look] = {}
     taken = 0
-    names = list(dict.fromkeys(arms))
     reserved = {_FIXED[name] for name in names if name in _FIXED}
     pool = [*free, *(i for i in _FIXED.values() if i not in reserved)]
     for name in names:
@@ -158,9 +169,15 @@ def save(figure: Figure, kinds: Sequence[str] = ("pdf", "svg", "png")) -> dict[s
     }
     figure.draw_without_rendering()  # lay out once, not once per format
     figure.set_layout_engine("none")
+    figure.set_dpi(mpl.rcParams["savefig.dpi"])
     saved = {}
-    for kind in kinds:
+    for kind in kinds:  # each backend at once: `savefig` would draw the figure twice for every format
         stream = io.BytesIO()
-        figure.savefig(stream, format=kind, metadata=metadata[kind])
+        if kind == "pdf":
+            FigureCanvasPdf(figure).print_pdf(stream, metadata=metadata[kind])
+        elif kind == "svg":
+            FigureCanvasSVG(figure).print_svg(stream, metadata=metadata[kind])
+        else:
+            FigureCanvasAgg(figure).print_png(stream, metadata=metadata[kind])
         saved[kind] = stream.getvalue()
     return saved

@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures import style
-from reports.figures.dots import MEAN, SEED
+from reports.figures import few, style
+from reports.figures.rows import MEAN, SEED
 from reports.names import estimator_name
 from reports.statistics import t_interval
 from reports.verdict import interval, points
@@ -18,6 +18,7 @@ def draw_sweep(table: pd.DataFrame, columns: style.Columns, xlabel: str, *, name
     """Columns of the table: panel, x, estimator, against, seed, difference. ``named``: the values of x stand evenly
     spaced, each with its label; otherwise where the number puts them."""
     panels = list(dict.fromkeys(table.panel))
+    table = few.drawn(table)
     looks = style.looks(table.estimator)
     across = 1 if columns == 1 else min(len(panels), 3)
     figure, axes = style.panels(-(-len(panels) // across), across, columns, 2.1, sharey=True)

@@ -1,0 +1,137 @@
+"""The report of a `krpo-probe` folder: its table `results.csv` -> one figure, one table, one page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from krpo.config import Named
+from krpo.errors import BadInput
+from krpo.rundir import dumps
+from reports import formats
+from reports.build import draw_all
+from reports.figures import gradient_variance
+from reports.formats import Column, Table
+from reports.names import estimator_name, noise_name
+from reports.page import encoded, environment, page_style, picture_words
+
+TABLE = "results.csv"
+COLUMNS = ("group_size", "noise", "estimator", "measure", "value", "low", "high")
+ORACLE = "oracle"
+
+
+def read_probe(root: Path) -> pd.DataFrame:
+    """`results.csv` with a column condition. Raises `BadInput` for a file that is no table of a probe."""
+    file = root / TABLE
+    try:
+        frame = pd.read_csv(file, dtype={"noise": str, "estimator": str, "measure": str}, keep_default_na=False,
+                            na_values=[""])  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{file}: cannot be read as a table ({str(error).splitlines()[0]})") from None
+    if missing := [name for name in COLUMNS if name not in frame]:
+        raise BadInput(f"{file}: has no column {missing[0]}; make it with krpo-probe")
+    if not (frame.measure == "scaled_over_oracle").any():
+        raise BadInput(f"{file}: holds no row 'scaled_over_oracle'; make it with krpo-probe")
+    return frame.assign(condition=frame.noise.map(_condition))
+
+
+def _condition(label: str) -> str:
+    """`flip(rate=0.2)` as on other pages: `flip 0.2`."""
+    one = re.fullmatch(r"(\w+)\(\w+=([-+.\de]+)\)", label)
+    return f"{one[1]} {float(one[2]):g}" if one else noise_name(Named(label))
+
+
+def probe_files(root: Path) -> dict[str, bytes]:
+    """Every file of the report by its path below the report's folder."""
+    probe = read_probe(root)
+    files, pictures = draw_all({gradient_variance.NAME: gradient_variance.table(probe)})
+    table = variance_table(probe)
+    for kind, write in (("csv", formats.to_csv), ("md", formats.to_markdown), ("tex", formats.to_latex)):
+        files[f"tables/{table.name}.{kind}"] = write(table).encode()
+    sentence, detail = finding(probe)
+    results = {
+        "format": 1, "names": [root.resolve().name], "question": QUESTION, "verdict": "probe", "sentence": sentence,
+        "detail": detail, "figures": [picture_words(picture) for picture in pictures],
+    }  # fmt: skip
+    files["results.json"] = (dumps(results) + "\n").encode()
+    page = environment().get_template("probe.html").render(
+        name=root.resolve().name, style=page_style(), results=results, table=table,
+        figures=[encoded(picture) for picture in pictures], command=f"krpo-report {root}",
+    )  # fmt: skip
+    files["index.html"] = page.encode()
+    return files
+
+
+QUESTION = "Does the estimator lower the variance of the gradient, at a policy that stands still?"
+
+
+def finding(probe: pd.DataFrame) -> tuple[str, str]:
+    """KRPO's variance over that of the first estimator, at each group size: the first noise, then the others."""
+    rows = probe[probe.measure == "scaled_over_first"]
+    arms = [str(arm) for arm in dict.fromkeys(rows.estimator) if arm != ORACLE]
+    if len(arms) < 2:
+        return "One estimator was measured: there is nothing to compare it with.", ""
+    first, arm = arms[0], "krpo" if "krpo" in arms[1:] else arms[1]
+    sentences = [
+        _sentence(str(condition), own.sort_values("group_size"), estimator_name(arm), estimator_name(first))
+        for condition, own in rows[rows.estimator == arm].groupby("condition", sort=False)
+    ]
+    note = "Both are scaled to equal progress. Each 95% interval stands by itself and is over answers only."
+    return sentences[0], " ".join([*sentences[1:], note])
+
+
+def _sentence(condition: str, own: pd.DataFrame, arm: str, first: str) -> str:
+    values = [
+        f"{r.value:.2f} ({r.low:.2f} to {r.high:.2f}) at {'G = ' if i == 0 else ''}{r.group_size:g}"
+        for i, r in enumerate(own.itertuples())
+    ]
+    groups = {
+        "higher than": own[own.low > 1], "lower than": own[own.high < 1],
+        "not told apart from": own[~((own.low > 1) | (own.high < 1))],
+    }  # fmt: skip
+    said = [f"{words} {first}'s at G = {_list(rows.group_size)}" for words, rows in groups.items() if len(rows)]
+    return f"The gradient variance of {arm} was {', '.join(said)} ({condition}): {', '.join(values)} times."
+
+
+def _list(sizes: Sequence[float]) -> str:
+    return ", ".join(f"{size:g}" for size in sizes)
+
+
+def variance_table(probe: pd.DataFrame) -> Table:
+    """A row per noise, estimator and group size."""
+    keys = ["condition", "estimator", "group_size"]
+
+    def of(measure: str, **names: str) -> pd.DataFrame:
+        return probe[probe.measure == measure][[*keys, *names]].rename(columns=names)
+
+    frame = of("scaled_over_oracle", value="value", low="low", high="high", batches="batches")
+    others = {
+        "scaled_over_first": {"value": "first", "low": "first_low", "high": "first_high"},
+        "variance_model": {"value": "model"},
+        "order_share": {"value": "order"},
+    }
+    for measure, names in others.items():
+        frame = frame.merge(of(measure, **names), on=keys, how="left", validate="one_to_one")
+    first = estimator_name(str(next(arm for arm in probe.estimator if arm != ORACLE)))
+    interval = formats.interval_of(formats.number)
+    columns = [
+        Column("condition", "condition", str, number=False),
+        Column("estimator", "estimator", estimator_name, number=False),
+        Column("group_size", "G", formats.whole),
+        Column("batches", "batches", formats.whole),
+        Column("value", "over oracle", formats.number),
+        Column(("low", "high"), "95% interval", interval),
+        Column("first", f"over {first}", formats.number),
+        Column(("first_low", "first_high"), "95% interval", interval),
+        Column("model", "theory", formats.number),
+        Column("order", "due to order, %", formats.percent),
+    ]
+    note = (
+        "Variance of the gradient over the oracle baseline's and over the first estimator's, on the same answers, "
+        "scaled to equal progress. Theory: if the scores of answers were independent. Intervals: 95% jackknife over "
+        "batches with Student's t, of logarithms."
+    )
+    return Table("gradient_variance", "Variance of the gradient", frame[frame.estimator != ORACLE], columns, note)
