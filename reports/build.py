@@ -21,7 +21,7 @@ from reports.selection import Selection
 from reports.tables import Study, read_study
 
 KINDS: Mapping[int, tuple[str, ...]] = {2: ("pdf", "svg", "png"), 1: ("pdf", "svg")}
-"""What a figure is saved as, for two columns and for one (of a diagnostic, one column is what a phone shows: SVG)."""
+"""What a figure is saved as, for two columns and for one."""
 
 
 def build_files(roots: Sequence[Path], selection: Selection) -> dict[str, bytes]:
@@ -73,8 +73,7 @@ def draw(name: str, text: str, columns: style.Columns) -> tuple[dict[str, bytes]
     with style.look():
         figure = figures.load(name).draw(read_table(text), columns)
         width, height = figure.get_size_inches()
-        kinds = ("svg",) if columns == 1 and name in figures.DIAGNOSTICS else KINDS[columns]
-        return style.save(figure, kinds), (round(96 * width), round(96 * height))
+        return style.save(figure, KINDS[columns]), (round(96 * width), round(96 * height))
 
 
 def read_table(text: str) -> pd.DataFrame:

@@ -13,9 +13,6 @@ from typing import Any, Literal
 import matplotlib as mpl
 import matplotlib.ticker
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -169,15 +166,9 @@ def save(figure: Figure, kinds: Sequence[str] = ("pdf", "svg", "png")) -> dict[s
     }
     figure.draw_without_rendering()  # lay out once, not once per format
     figure.set_layout_engine("none")
-    figure.set_dpi(mpl.rcParams["savefig.dpi"])
     saved = {}
-    for kind in kinds:  # each backend at once: `savefig` would draw the figure twice for every format
+    for kind in kinds:
         stream = io.BytesIO()
-        if kind == "pdf":
-            FigureCanvasPdf(figure).print_pdf(stream, metadata=metadata[kind])
-        elif kind == "svg":
-            FigureCanvasSVG(figure).print_svg(stream, metadata=metadata[kind])
-        else:
-            FigureCanvasAgg(figure).print_png(stream, metadata=metadata[kind])
+        figure.savefig(stream, format=kind, metadata=metadata[kind])
         saved[kind] = stream.getvalue()
     return saved
