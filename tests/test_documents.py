@@ -39,6 +39,7 @@ SHORTER = {
 YOURS = {  # what the reader would put there -> what is put there here
     "mypackage.advantages:midrange": "krpo.advantages.grpo:grpo_scaled",
     "/tmp/r": "elsewhere",
+    "krpo-report probe": "krpo-report reports/data/probe",
 }
 ENDS_WITH_2 = {  # what a machine without a hub is told
     "--recipe paper": "meta-llama/Llama-3.2-1B-Instruct",

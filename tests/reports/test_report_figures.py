@@ -218,3 +218,14 @@ def test_a_label_that_looks_like_a_missing_value_stays_a_label() -> None:
     text = "condition,estimator,level,value\nnone,nan,null,1.5\n"
     assert read_table(text).iloc[0].tolist() == ["none", "nan", "null", 1.5]
     assert np.isnan(read_table("condition,base\nclean,\n").base[0])
+
+
+def test_a_png_is_sharp_enough_for_a_paper():
+    """6.9 inches at 220 dots: the formats before it must not leave their own resolution behind."""
+    import struct
+
+    with style.look():
+        figure, _ = style.panels(1, 1, 2, 1.5)
+        saved = style.save(figure)
+    width, _height = struct.unpack(">II", saved["png"][16:24])
+    assert width == round(6.9 * 220)
