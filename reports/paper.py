@@ -63,7 +63,7 @@ def render_paper(out: str | Path = Path("runs/paper"), data: str | Path = DATA) 
     for part in parts:
         page = render_report(data / part.name, folder / part.name).page
         chapters.append(_chapter(part, page.parent))
-    missing = [part for part in PARTS if part.name not in stored and part.name != "probe"]
+    missing = [part for part in PARTS if part.name not in stored]
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True, auto_reload=False)  # fmt: skip
     text = environment.get_template("paper.html").render(
