@@ -208,10 +208,7 @@ def extraction_table(study: Study) -> Table:
         Column("not_extracted", "no answer found", formats.percent),
         Column("answers_cut", "cut", formats.percent),
         Column("timed_out", "timed out", formats.percent),
-        *(
-            Column(pair, pair.removeprefix(DISAGREE).replace(" / ", " \N{NOT EQUAL TO} "), formats.percent)
-            for pair in pairs
-        ),
+        *(Column(pair, _unequal(pair), formats.percent) for pair in pairs),
         Column("mean_tokens", "tokens an answer", formats.number),
     ]
     note = "Per cent of the held-out answers of a run, mean over seeds. Cut: at the longest allowed length."
