@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from krpo.config import Source, build, load_yaml
+from krpo.config import Source, add_options, build, load_yaml
 from krpo.cost import recipe_path
 from krpo.errors import BadInput, run_cli
 from krpo.spec import RunSpec, set_option
@@ -60,14 +60,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--tracker", metavar="NAME", help="also log to tensorboard, wandb, trackio, ... where installed")
     p.add_argument("--quiet", action="store_true", help="print no progress")
     group = p.add_argument_group("the run (each is also a key of --config)")
-    defaults = RunSpec()
-    for f in dataclasses.fields(RunSpec):
-        default = getattr(defaults, f.name)
-        shown = getattr(default, "label", default)
-        option = f"--{f.name.replace('_', '-')}"
-        group.add_argument(
-            option, dest=f"spec_{f.name}", metavar="VALUE", help=f"{f.metadata['help']} (default: {shown})"
-        )
+    add_options(group, RunSpec())
     return p
 
 

@@ -6,10 +6,11 @@ refuses what the dataclass does not know, naming the file, the line and the near
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -238,3 +239,17 @@ def set_dotted(data: dict[str, Any], assignment: str) -> None:
         data[part] = below = dict(below) if isinstance(below, Mapping) else {}
         data = below
     data[last] = value
+
+
+def add_options(parser: argparse._ArgumentGroup, defaults: Any, leave_out: Sequence[str] = ()) -> None:
+    """An option `--name VALUE` for each field of a specification, stored as `spec_name`; its text is the help."""
+    for f in dataclasses.fields(defaults):
+        if f.name not in leave_out:
+            text = f"{f.metadata['help']} (default: {_shown(getattr(defaults, f.name))})".replace("%", "%%")
+            parser.add_argument(f"--{f.name.replace('_', '-')}", dest=f"spec_{f.name}", metavar="VALUE", help=text)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(_shown(item) for item in value)
+    return str(getattr(value, "label", value))

@@ -5,13 +5,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from krpo import __version__
 from krpo.rundir import dumps
@@ -30,9 +27,8 @@ from reports.formats import Table
 from reports.limits import not_tested
 from reports.names import estimator_name
 from reports.tables import Study
+from reports.templates import environment, page_style
 from reports.verdict import Verdict, judge, judge_row, points
-
-HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -82,22 +78,6 @@ def render_page(
             version=__version__,
         )
     )
-
-
-def environment() -> Environment:
-    """Where the templates are; all text is escaped."""
-    return Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-    )
-
-
-def page_style() -> Markup:
-    return Markup((HERE / "page.css").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from krpo import __version__
 from krpo.errors import BadInput
 from krpo.rundir import write_text
 from reports.compact import is_compact
 from reports.report import check_writable, is_probe, render_report
+from reports.templates import environment, page_style
 
-HERE = Path(__file__).parent
-DATA = HERE / "data"
+DATA = Path(__file__).parent / "data"
 
 
 @dataclass(frozen=True)
@@ -64,13 +61,15 @@ def render_paper(out: str | Path = Path("runs/paper"), data: str | Path = DATA) 
         page = render_report(data / part.name, folder / part.name).page
         chapters.append(_chapter(part, page.parent))
     missing = [part for part in PARTS if part.name not in stored]
-    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True, auto_reload=False)  # fmt: skip
-    text = environment.get_template("paper.html").render(
-        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
-        chapters=chapters,
-        missing=missing,
-        version=__version__,
+    text = (
+        environment()
+        .get_template("paper.html")
+        .render(
+            style=page_style(),
+            chapters=chapters,
+            missing=missing,
+            version=__version__,
+        )
     )
     write_text(folder / "index.html", text)
     return folder / "index.html"

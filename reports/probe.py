@@ -16,7 +16,8 @@ from reports.build import draw_all
 from reports.figures import gradient_variance
 from reports.formats import Column, Table
 from reports.names import estimator_name, noise_name
-from reports.page import encoded, environment, page_style, picture_words
+from reports.page import encoded, picture_words
+from reports.templates import environment, page_style
 
 TABLE = "results.csv"
 COLUMNS = ("group_size", "noise", "estimator", "measure", "value", "low", "high")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from krpo.config import Named, Source, build, load_yaml, set_dotted, to_plain
+from krpo.config import Named, Source, add_options, build, load_yaml, set_dotted, to_plain
 from krpo.errors import BadInput, run_cli
 from krpo.probe.spec import ProbeSpec, parse_names
 
@@ -53,20 +53,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
     p.add_argument("--quiet", action="store_true", help="print no progress")
     group = p.add_argument_group("the probe (each is also a key of --config)")
-    defaults = ProbeSpec()
-    for f in dataclasses.fields(ProbeSpec):
-        if f.name == "policy":
-            continue
-        option = f"--{f.name.replace('_', '-')}"
-        text = f"{f.metadata['help']} (default: {_shown(getattr(defaults, f.name))})".replace("%", "%%")
-        group.add_argument(option, dest=f"spec_{f.name}", metavar="VALUE", help=text)
+    add_options(group, ProbeSpec(), leave_out=("policy",))
     return p
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(_shown(item) for item in value)
-    return str(getattr(value, "label", value))
 
 
 def resolve(args: argparse.Namespace) -> ProbeSpec:
