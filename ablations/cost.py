@@ -18,10 +18,11 @@ from pathlib import Path
 from statistics import fmean, median
 
 from ablations.executors.base import Job, Send
-from ablations.executors.local import LocalExecutor, visible_gpus
+from ablations.executors.local import LocalExecutor
 from ablations.options import Options
 from ablations.plan import Cell, Plan
 from ablations.standing import Standing
+from eval.gpus import visible_gpus
 from eval.spec import EvalSpec
 from krpo.config import Named
 from krpo.errors import KrpoError

@@ -11,13 +11,14 @@ from krpo.errors import BadInput
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them, without starting CUDA: a process that has
+    started it cannot be forked."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
     import torch
 
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    names = [name.strip() for name in named.split(",")] if named else [str(i) for i in range(count)]
-    return names[:count]
+    return [str(i) for i in range(torch.cuda.device_count())]
 
 
 def how_many_workers(asked: int | None, spec: EvalSpec) -> int:

@@ -52,7 +52,8 @@ def make_executor(
     if name == "local":
         if options:
             raise BadInput(f"--option {options[0]}: the local executor has no options")
-        from ablations.executors.local import LocalExecutor, visible_gpus
+        from ablations.executors.local import LocalExecutor
+        from eval.gpus import visible_gpus
 
         gpus = visible_gpus()
         return LocalExecutor(
@@ -77,7 +78,7 @@ def make_executor(
 
 def local_workers(slots_per_gpu: int = 1) -> int:
     """Runs at a time on this machine: one per GPU slot, or one per core."""
-    from ablations.executors.local import visible_gpus
+    from eval.gpus import visible_gpus
 
     return len(visible_gpus()) * slots_per_gpu or len(os.sched_getaffinity(0))
 

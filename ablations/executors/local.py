@@ -191,16 +191,6 @@ def _oom_kills() -> int:
     return 0
 
 
-def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, without starting CUDA: a process that has started it cannot be forked."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [name for name in named.split(",") if name.strip()]
-    import torch
-
-    return [str(i) for i in range(torch.cuda.device_count())]
-
-
 def _child(job: Job, sender: Connection, gpu: str | None, threads: int) -> None:
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
