@@ -17,13 +17,14 @@ from krpo.rundir import find_runs
 GRID = """\
 question: does it survive?
 primary_endpoint: none
-base: {steps: 60, prompts_per_step: 4, group_size: 4, max_completion_length: 40}
+base: {{steps: {steps}, prompts_per_step: 4, group_size: 4, max_completion_length: 40}}
 axes:
   estimator: [grpo, krpo]
-  noise: [none, {name: flip, rate: 0.2}]
+  noise: [none, {{name: flip, rate: 0.2}}]
 seeds: [0, 1, 2]
-evaluation: {tasks: [sums], limit: 60, samples: 2, temperature: 1.0}
+evaluation: {{tasks: [sums], limit: 60, samples: 2, temperature: 1.0}}
 """
+STEPS = 150  # long enough that the grid is not done before the last kill, also on an idle machine
 SAVE = ("--save-every", "5")
 KILLS = 30
 
@@ -32,7 +33,7 @@ KILLS = 30
 @pytest.mark.timeout(3600)
 def test_thirty_kills_change_nothing(tmp_path):
     file = tmp_path / "study.yaml"
-    file.write_text(GRID)
+    file.write_text(GRID.format(steps=STEPS))
     undisturbed = subprocess.run(command(file, output=tmp_path / "undisturbed"), capture_output=True, text=True)
     assert undisturbed.returncode == 0, undisturbed.stderr
     print(disturb(file))
@@ -70,7 +71,7 @@ def disturb(file: Path) -> str:
                 kind = rng.choices(["driver", "worker"], [1, 2])[0]
                 early = kind == "driver" and rng.random() < 0.2  # at any moment of its start
                 wait_until(lambda d=driver, e=early: d.poll() is not None or e or d.children())
-                time.sleep(rng.uniform(0, 6))
+                time.sleep(rng.uniform(0, 4))
                 try:
                     victims = driver.children() if kind == "worker" else [driver]
                     if victims and driver.poll() is None:
@@ -93,7 +94,7 @@ def check(folder: Path) -> None:
     """All done, each step once, and every byte as in the undisturbed grid."""
     root, undisturbed = folder / "runs" / "study", folder / "undisturbed" / "study"
     assert all_done(root)
-    assert all([row["step"] for row in run.metrics()] == list(range(1, 61)) for run in find_runs(root))
+    assert all([row["step"] for row in run.metrics()] == list(range(1, STEPS + 1)) for run in find_runs(root))
     assert results(root) == results(undisturbed)
     assert tables(root) == tables(undisturbed)
 
