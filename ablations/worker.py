@@ -114,34 +114,37 @@ def _evaluate(cell: Cell, send: Send) -> dict[str, float]:
 
 
 def _make_sound(run: RunDir) -> None:
-    """Remove what cannot be gone on from: a torn specification, a finished run without a whole checkpoint, a saved
-    state whose metrics are not whole up to it (a machine that lost power may keep the one and lose the other)."""
+    """Remove what cannot be gone on from: a torn specification, a finished run without a whole checkpoint, a finished
+    run or a saved state without all its metrics (a machine that lost power may keep the one and lose the other)."""
     try:
-        sound = not run.spec_file.exists() or "key" in run.spec()
+        spec = run.spec() if run.spec_file.exists() else None
     except BadInput:
-        sound = False
-    if run.status() == "done":
-        sound = sound and _whole(run.checkpoint)
+        spec = {}
+    sound = spec is None or "key" in spec
+    if sound and run.status() == "done":
+        sound = spec is not None and _whole(run.checkpoint) and _metrics_reach(run, int(spec["steps"]))
     elif sound and (saved := last_complete(run.resume)):
-        sound = _metrics_reach(run, saved)
+        sound = _metrics_reach(run, _steps_of(saved, spec or {}))
     if not sound:
         _say("what is here is torn or incomplete; starting again")
         _start_again(run)
 
 
-def _metrics_reach(run: RunDir, saved: Path) -> bool:
-    """Whether metrics.jsonl has every step up to a saved state. A state that cannot be read is `_train`'s to find."""
+def _steps_of(saved: Path, spec: dict[str, Any]) -> int:
+    """Steps done in a saved state; 0 for one that cannot be read, which is `_train`'s to find."""
     try:
-        reached = optimizer_steps(saved)
+        return optimizer_steps(saved) // int(spec.get("minibatches", 1))
     except (BadInput, KeyError, TypeError, ValueError):
-        return True
+        return 0
+
+
+def _metrics_reach(run: RunDir, steps: int) -> bool:
+    """Whether metrics.jsonl has every step up to this one."""
     try:
-        steps = [row["step"] for row in run.metrics()]
+        rows = run.metrics()
     except BadInput:
         return False
-    minibatches = int(run.spec().get("minibatches", 1))
-    wanted = reached // minibatches
-    return steps[:wanted] == list(range(1, wanted + 1))
+    return [row["step"] for row in rows][:steps] == list(range(1, steps + 1))
 
 
 def _start_again(run: RunDir) -> None:

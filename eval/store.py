@@ -33,14 +33,21 @@ class Store:
         self.journal_file = out / f"{name}.partial.jsonl"
 
     def finished(self) -> dict[str, Any] | None:
-        """The summary, if this very evaluation is finished."""
+        """The summary, if this very evaluation is finished and all its rows are there."""
         if not self.summary_file.exists() or not self.rows_file.exists():
             return None
         try:
             summary = read_json(self.summary_file)
         except BadInput:
             return None
-        return summary if isinstance(summary, dict) and summary.get("key") == self.key else None
+        if not isinstance(summary, dict) or summary.get("key") != self.key:
+            return None
+        return summary if self._whole_rows() == summary["n_questions"] * summary["samples"] else None
+
+    def _whole_rows(self) -> int:
+        """How many whole lines the rows' file has; a torn last one does not count."""
+        with self.rows_file.open("rb") as stream:
+            return sum(line.endswith(b"\n") for line in stream)
 
     def resume(self) -> list[Row]:
         """Rows that an interrupted evaluation with the same key has finished; else none, and a fresh journal."""

@@ -96,7 +96,9 @@ def unevaluated(cell: Cell) -> None:
         (stopped, lambda run: run.failed_file.write_text('{"reas')),
         (unevaluated, lambda run: run.done_file.write_text('{"st')),
         (unevaluated, lambda run: tear(run.checkpoint / "model.safetensors")),
+        (unevaluated, lambda run: tear(run.metrics_file)),
         (unevaluated, lambda run: tear(run.eval / "sums.json")),
+        (unevaluated, lambda run: tear(run.eval / "sums.jsonl")),
         (unevaluated, lambda run: run.spec_file.write_text("torn: [")),
     ],
 )
