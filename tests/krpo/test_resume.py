@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -51,23 +52,35 @@ def in_a_child(spec: RunSpec, path: Path, save_every: int) -> multiprocessing.pr
     return process
 
 
-def killed_again_and_again(spec: RunSpec, path: Path, *, kills: int, save_every: int, longest: float) -> int:
-    """Start the run, kill it at a random moment, as often as asked; then let it end. Returns how many kills hit."""
+def killed_again_and_again(spec: RunSpec, path: Path, *, kills: int, save_every: int, start_up: float) -> int:
+    """Start the run and kill it, as often as asked; then let it end. Returns how many kills hit.
+
+    Kill k falls soon after a step of its own, or at a random moment of the start before it: moments follow the run's
+    progress, so that the run cannot end before the last one, however fast the machine is meanwhile.
+    """
     rng = random.Random(0)
+    steps = sorted(rng.sample(range(spec.steps - 3), kills))
     hits = 0
-    while hits < kills:
+    for step in steps:
         process = in_a_child(spec, path, save_every)
-        process.join(rng.uniform(0.05, longest))
+        started = time.monotonic()
+        until = started + rng.uniform(0, start_up) if rng.random() < 0.25 else math.inf
+        while process.is_alive() and time.monotonic() < until and steps_written(path) <= step:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.02))  # in the middle of a step, or of a save
         if process.is_alive():
             os.kill(process.pid, signal.SIGKILL)
             hits += 1
         process.join()
-        if RunDir(path).status() == "done":
-            break
     process = in_a_child(spec, path, save_every)
     process.join()
     assert process.exitcode == 0, (path.parent / "log.txt").read_text()[-2000:]
     return hits
+
+
+def steps_written(path: Path) -> int:
+    file = RunDir(path).metrics_file
+    return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
 def compare(tmp_path: Path, *, steps: int, kills: int, save_every: int) -> None:
@@ -82,12 +95,10 @@ def compare(tmp_path: Path, *, steps: int, kills: int, save_every: int) -> None:
     process = in_a_child(spec, alone.path, save_every)
     while not alone.metrics_file.exists() and process.is_alive():
         time.sleep(0.01)
-    until_first_step = time.monotonic() - start
+    start_up = time.monotonic() - start
     process.join()
-    between_saves = (time.monotonic() - start - until_first_step) * save_every / steps
-    longest = until_first_step + 2.5 * between_saves
     hits = killed_again_and_again(
-        spec, tmp_path / "killed" / "run", kills=kills, save_every=save_every, longest=longest
+        spec, tmp_path / "killed" / "run", kills=kills, save_every=save_every, start_up=start_up
     )
     assert hits == kills
     assert files(RunDir(tmp_path / "killed" / "run")) == files(RunDir(tmp_path / "alone" / "run"))
