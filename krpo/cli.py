@@ -12,6 +12,7 @@ from typing import Any
 from krpo.config import Source, add_options, build, load_yaml
 from krpo.cost import recipe_path
 from krpo.errors import BadInput, run_cli
+from krpo.launch import launched
 from krpo.spec import RunSpec, set_option
 
 EXAMPLES = """\
@@ -39,11 +40,12 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--set",
-        action="append",
+        action="extend",
+        nargs="+",
         default=[],
         metavar="KEY=VALUE",
         dest="assignments",
-        help="set one option, dotted for parameters",
+        help="set options, dotted for parameters",
     )
     p.add_argument("--recipe", metavar="NAME", help="a recipe that comes with krpo: paper, gsm8k")
     p.add_argument("--output", type=Path, metavar="DIR", help="the run directory (default: runs/train/<key>)")
@@ -105,8 +107,9 @@ def _main(args: argparse.Namespace) -> int:
         return _dry_run(spec, args.device)
     from krpo.train import key_of, train
 
+    main_process = launched().is_main
     output = args.output or Path("runs/train") / key_of(spec)
-    report = None if args.quiet else _Reporter(spec.steps)
+    report = None if args.quiet or not main_process else _Reporter(spec.steps)
     run = train(
         spec,
         output,
@@ -118,7 +121,8 @@ def _main(args: argparse.Namespace) -> int:
     )
     if report is not None:
         report.close()
-    print(f"checkpoint: {run.checkpoint}")
+    if main_process:
+        print(f"checkpoint: {run.checkpoint}")
     return 0
 
 

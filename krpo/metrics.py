@@ -52,7 +52,7 @@ KEPT = (
 
 
 class MetricsWriter(TrainerCallback):
-    """One line of metrics.jsonl per rollout batch; stops the run when the loss is no number."""
+    """One line of metrics.jsonl per rollout batch, by the first process; stops the run when the loss is no number."""
 
     def __init__(self, metrics_file: Path, held_out_file: Path, progress: Progress | None) -> None:
         self.metrics_file, self.held_out_file, self.progress = metrics_file, held_out_file, progress
@@ -63,11 +63,18 @@ class MetricsWriter(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         step = state.global_step // args.steps_per_generation
-        if logs and "eval_reward" in logs:
+        writes = state.is_world_process_zero
+        if logs and writes and "eval_reward" in logs:
             held_out = {name.removeprefix("eval_"): value for name, value in logs.items()}
             _append(self.held_out_file, {"step": step, **_selected(held_out, ("accuracy", "completion_length"))})
         if not logs or "loss" not in logs:  # the summary at the end of training
             return
+        if writes:
+            self._write(step, logs)
+        if not math.isfinite(float(logs["loss"])) or not math.isfinite(float(logs.get("grad_norm", 0.0))):
+            raise KrpoError(f"the loss or its gradient is not a number at step {step}; metrics up to there are kept")
+
+    def _write(self, step: int, logs: dict[str, Any]) -> None:
         now = time.perf_counter()
         row = metrics_row(step, logs, now - self.last)
         row["wall"]["tokens_per_second"] = (row.get("tokens", 0.0) - self.tokens) / (now - self.last)
@@ -75,8 +82,6 @@ class MetricsWriter(TrainerCallback):
         _append(self.metrics_file, row)
         if self.progress is not None:
             self.progress(row)
-        if not math.isfinite(float(logs["loss"])) or not math.isfinite(float(logs.get("grad_norm", 0.0))):
-            raise KrpoError(f"the loss or its gradient is not a number at step {step}; metrics up to there are kept")
 
     def on_evaluate(self, *_: Any, **__: Any) -> None:
         self.last = time.perf_counter()  # the held-out curve's time is no step's

@@ -67,6 +67,8 @@ class KeepNewest(TrainerCallback):
     """Drops a run's older checkpoints once the newest is whole: `save_total_limit` would drop them before."""
 
     def on_save(self, args: Any, *_: Any, **__: Any) -> None:
+        if not args.should_save:  # the first process does
+            return
         folder = Path(args.output_dir)
         newest = last_complete(folder)
         for other in folder.glob("checkpoint-*"):

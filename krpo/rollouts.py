@@ -7,6 +7,8 @@ resumed run others than an undisturbed one. Here every request carries a seed de
 from __future__ import annotations
 
 import contextlib
+import copy
+import itertools
 import logging
 import os
 import sys
@@ -48,22 +50,38 @@ def prepare_cpu() -> None:
 
 
 def seed_requests(engine: Any, stream: Callable[[int], int]) -> None:
-    """Give every request of a vLLM engine a seed of its own.
+    """Give every request of a vLLM engine a seed of its own, and join the answers of one prompt in one request.
+
+    TRL asks a colocated engine for one answer at a time. Equal prompts that follow each other become one request with
+    that many answers, of which answer i is drawn with the request's seed + i; the outputs are taken apart again.
 
     Args:
         engine: a `vllm.LLM`; its `generate` is replaced.
-        stream: position of a request in the batch -> seed.
+        stream: position of a request's first answer in the batch -> seed.
     """
     generate = engine.generate
 
     def seeded(prompts: Any, sampling_params: Any = None, **options: Any) -> Any:
         params = sampling_params if isinstance(sampling_params, list) else [sampling_params] * len(prompts)
-        each = [p.clone() for p in params]
-        for position, one in enumerate(each):
-            one.seed = stream(position)
-        return generate(prompts, sampling_params=each, **options)
+        asked = list(zip(prompts, params, strict=True))
+        requests, joined = [], []
+        for (prompt, one), group in itertools.groupby(range(len(asked)), key=asked.__getitem__):
+            places = list(group)
+            requests.append(prompt)
+            joined.append(one.clone())
+            joined[-1].n, joined[-1].seed = len(places), stream(places[0])
+        outputs = generate(requests, sampling_params=joined, **options)
+        return [single for output in outputs for single in _taken_apart(output)]
 
     engine.generate = seeded
+
+
+def _taken_apart(output: Any) -> list[Any]:
+    """A request's output as one output for each of its answers."""
+    singles = [copy.copy(output) for _ in output.outputs]
+    for single, answer in zip(singles, output.outputs, strict=True):
+        single.outputs = [answer]
+    return singles
 
 
 def rollout_seed(seed: int, step: int, *place: int | str) -> int:

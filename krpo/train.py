@@ -6,6 +6,7 @@ policy + task -> KRPOTrainer -> metrics.jsonl, checkpoint/, manifest.json, DONE
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import time
@@ -21,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from krpo.cost import check_devices
 from krpo.errors import BadInput, KrpoError, reason_of
+from krpo.launch import ALONE, Processes, join
 from krpo.metrics import MetricsWriter, Progress
 from krpo.policies import load_policy, weights_hash
 from krpo.provenance import git_state, machine, package_versions, peak_memory_mb
@@ -52,7 +54,8 @@ def train(
     """Train one run into the directory ``path`` and return it.
 
     A directory that is DONE with the same key is left as it is; a run that was stopped goes on from its last saved
-    state, and ends with the same bytes as one that was never stopped.
+    state, and ends with the same bytes as one that was never stopped. Where a launcher started several processes (DDP),
+    all of them call this with the same arguments; they share each batch, and the first one writes.
 
     Args:
         spec: what to run.
@@ -80,6 +83,50 @@ def train(
         raise BadInput("; ".join(missing))
     if tracker is not None:
         _check_tracker(tracker)
+    processes = join(cpu=device == "cpu" or not torch.cuda.is_available())
+    if processes.is_main:
+        _prepare(run, spec, key)
+    processes.wait()
+    saved = last_complete(run.resume)
+    started = time.time()
+    try:
+        trainer = _trainer(spec, task, run, processes, progress, save_every, held_out_every, device, tracker)
+        with quiet():
+            trainer.train(resume_from_checkpoint=str(saved) if saved else None)
+            if processes.is_main:
+                save_checkpoint(trainer, spec, key, run.checkpoint)
+        manifest = {
+            "key": key,
+            "git": git_state(),
+            "packages": package_versions(),
+            "base_weights": weights_hash(spec.policy),
+            "data": task.fingerprint(),
+            "seed": spec.seed,
+            **({"processes": processes.count} if processes.count > 1 else {}),
+            "wall": {
+                "started": started,
+                "seconds": time.time() - started,
+                "peak_memory_mb": peak_memory_mb(),
+                **machine(),
+            },
+        }
+        if processes.is_main:
+            write_json(run.manifest_file, manifest)
+    except Exception as error:
+        with contextlib.suppress(OSError):  # a full disk must not hide the reason
+            run.mark_failed(reason_of(error))
+            if isinstance(error, KrpoError):  # it would fail again from its saved state
+                shutil.rmtree(run.resume, ignore_errors=True)
+        raise
+    if processes.is_main:
+        run.mark_done(steps=spec.steps)
+        shutil.rmtree(run.resume, ignore_errors=True)
+    processes.wait()
+    return run
+
+
+def _prepare(run: RunDir, spec: RunSpec, key: str) -> None:
+    """Make a run's directory ready: empty with its specification, or cut back to its last saved state."""
     run.path.mkdir(parents=True, exist_ok=True)
     saved = last_complete(run.resume)
     if saved is None:
@@ -88,36 +135,6 @@ def train(
     else:
         for file in (run.metrics_file, run.held_out_file):
             cut_metrics(file, optimizer_steps(saved) // spec.minibatches)
-    started = time.time()
-    try:
-        trainer = _trainer(spec, task, run, progress, save_every, held_out_every, device, tracker)
-        with quiet():
-            trainer.train(resume_from_checkpoint=str(saved) if saved else None)
-            save_checkpoint(trainer, spec, key, run.checkpoint)
-        manifest = {
-            "key": key,
-            "git": git_state(),
-            "packages": package_versions(),
-            "base_weights": weights_hash(spec.policy),
-            "data": task.fingerprint(),
-            "seed": spec.seed,
-            "wall": {
-                "started": started,
-                "seconds": time.time() - started,
-                "peak_memory_mb": peak_memory_mb(),
-                **machine(),
-            },
-        }
-        write_json(run.manifest_file, manifest)
-    except Exception as error:
-        with contextlib.suppress(OSError):  # a full disk must not hide the reason
-            run.mark_failed(reason_of(error))
-            if isinstance(error, KrpoError):  # it would fail again from its saved state
-                shutil.rmtree(run.resume, ignore_errors=True)
-        raise
-    run.mark_done(steps=spec.steps)
-    shutil.rmtree(run.resume, ignore_errors=True)
-    return run
 
 
 def save_checkpoint(trainer: KRPOTrainer, spec: RunSpec, key: str, folder: Path) -> None:
@@ -142,6 +159,7 @@ def _trainer(
     spec: RunSpec,
     task: Task,
     run: RunDir,
+    processes: Processes,
     progress: Progress | None,
     save_every: int | None,
     held_out_every: int | None,
@@ -158,7 +176,9 @@ def _trainer(
         trainer = KRPOTrainer(
             model=model,
             reward_funcs=reward.functions(),
-            args=trainer_config(spec, run.resume, save_every, held_out_every, cpu=device == "cpu", tracker=tracker),
+            args=trainer_config(
+                spec, run.resume, save_every, held_out_every, cpu=device == "cpu", tracker=tracker, processes=processes
+            ),
             train_dataset=Dataset.from_list(dataset_rows(rows, **style)),
             eval_dataset=held_out,
             processing_class=tokenizer,
@@ -205,8 +225,13 @@ def trainer_config(
     *,
     cpu: bool = False,
     tracker: str | None = None,
+    processes: Processes = ALONE,
 ) -> KRPOConfig:
-    """The specification in TRL's terms. One rollout batch of P x G answers is `minibatches` optimizer steps."""
+    """The specification in TRL's terms. One rollout batch of P x G answers is `minibatches` optimizer steps.
+
+    Raises `BadInput` where the processes cannot share the answers of an optimizer step evenly.
+    """
+    answers = spec.prompts_per_step * spec.group_size // spec.minibatches
     schedule = "constant_with_warmup" if spec.lr_schedule == "constant" and spec.warmup_steps else spec.lr_schedule
     return KRPOConfig(
         output_dir=str(output_dir),
@@ -217,7 +242,7 @@ def trainer_config(
         reward_weights=TaskReward.weights(spec.reward),
         seed=spec.seed,
         max_steps=spec.steps * spec.minibatches,
-        per_device_train_batch_size=spec.prompts_per_step * spec.group_size // spec.minibatches,
+        per_device_train_batch_size=processes.share("prompts_per_step x group_size / minibatches", answers),
         steps_per_generation=spec.minibatches,
         num_generations=spec.group_size,
         gradient_accumulation_steps=1,
@@ -243,7 +268,8 @@ def trainer_config(
         save_steps=(save_every or 1) * spec.minibatches,
         eval_strategy="steps" if held_out_every else "no",
         eval_steps=(held_out_every or 1) * spec.minibatches,
-        per_device_eval_batch_size=HELD_OUT_QUESTIONS,  # one batch: TRL averages over batches, whatever their size
+        # One batch: TRL averages over batches, whatever their size.
+        per_device_eval_batch_size=math.ceil(HELD_OUT_QUESTIONS / processes.count),
         num_generations_eval=1,
         report_to=tracker or "none",
         disable_tqdm=True,

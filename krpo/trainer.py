@@ -320,13 +320,12 @@ class KRPOTrainer(GRPOTrainer):
             resume.save_optimizer(self.optimizer, self.lr_scheduler, Path(output_dir))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)  # TRL's own controllers, and formats that are not ours
         if checkpoint is None:
             return
         folder = Path(checkpoint)
         if (folder / "optimizer.safetensors").exists():
             resume.load_optimizer(self.optimizer, self.lr_scheduler, folder)
-        else:
-            super()._load_optimizer_and_scheduler(checkpoint)
         self.estimator.load_state_dict(resume.read_estimator(folder))
 
     def _save_rng_state(self, output_dir: str) -> None:

@@ -29,9 +29,11 @@ PROGRAMS = {
     "krpo-ablate": "ablations.cli",
     "krpo-report": "reports.cli",
     "krpo-probe": "krpo.probe.cli",
+    "torchrun": "torch.distributed.run",
 }
 SHORTER = {
     "krpo-train": "--steps 2 --prompts-per-step 2 --group-size 4",
+    "torchrun": "--steps 2 --prompts-per-step 2 --group-size 4",
     "krpo-eval": "--limit 3 --max-tokens 32",
     "krpo-probe": "--batches 16 --reference 16 --prompts 2 --group-sizes 2",
     "krpo-ablate": "--limit 4 --set steps=2 prompts_per_step=2 seeds='[0, 1]' evaluation.limit=6 evaluation.samples=1",
@@ -115,8 +117,11 @@ def clone(tmp_path_factory, data_dir):
 
 
 def call(line: str) -> int:
-    """The exit status of a command line, run in this process."""
+    """The exit status of a command line, run in this process; of a launcher, in processes of its own."""
     program, *arguments = shlex.split(line)
+    if program == "torchrun":
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        return subprocess.run([sys.executable, "-m", PROGRAMS[program], *arguments], env=environment).returncode
     expanded = [one for a in arguments for one in (sorted(map(str, Path().glob(a))) if "*" in a else [a])]
     try:
         return importlib.import_module(PROGRAMS[program]).main(expanded)

@@ -43,11 +43,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--config", type=Path, metavar="FILE", help="a YAML file with any of the options below")
     p.add_argument(
         "--set",
-        action="append",
+        action="extend",
+        nargs="+",
         default=[],
         metavar="KEY=VALUE",
         dest="assignments",
-        help="set one option; noise.rate=0.2 sets the parameter of the noise models that are not none",
+        help="set options; noise.rate=0.2 sets the parameter of the noise models that are not none",
     )
     p.add_argument("--output", type=Path, metavar="DIR", default=Path("probe"), help="folder (default: probe)")
     p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")

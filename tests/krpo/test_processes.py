@@ -1,15 +1,25 @@
-"""Two processes (gloo) give the advantages and, to float tolerance, the weights of one."""
+"""Two processes (gloo): the advantages and, to float tolerance, the weights of one; `krpo-train` with a launcher."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from krpo.errors import BadInput
+from krpo.launch import Processes
+from krpo.resume import last_complete
+from krpo.rundir import RunDir, read_json, read_jsonl
+from krpo.spec import RunSpec
+from krpo.train import train, trainer_config
 
 SCRIPT = '''
 import hashlib, sys
@@ -88,3 +98,69 @@ def test_two_processes_equal_one(tmp_path):
     assert one.keys() == two.keys()
     for name, weights in one.items():
         torch.testing.assert_close(two[name], weights, rtol=1e-4, atol=2e-6, msg=lambda m, n=name: f"{n}: {m}")
+
+
+COMMAND = [
+    *(
+        "-m",
+        "krpo.cli",
+        "--steps",
+        "6",
+        "--prompts-per-step",
+        "3",
+        "--group-size",
+        "4",
+        "--max-completion-length",
+        "24",
+    ),
+    *("--device", "cpu", "--save-every", "2", "--held-out-every", "3", "--quiet", "--output"),
+]
+
+
+def launch(output: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *COMMAND]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*command, str(output)], text=True, stdout=pipe, stderr=pipe, env=environment)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_launched_run_that_is_killed_ends_with_the_bytes_of_one_that_is_not(tmp_path):
+    alone, killed = RunDir(tmp_path / "alone"), RunDir(tmp_path / "killed")
+    first = launch(alone.path)
+    out, said = first.communicate(timeout=200)
+    assert first.returncode == 0, said[-3000:]
+    assert out == f"checkpoint: {alone.checkpoint}\n"  # one process speaks
+    assert [row["step"] for row in alone.metrics()] == [1, 2, 3, 4, 5, 6]
+    assert alone.status() == "done"
+    assert read_json(alone.manifest_file)["processes"] == 2
+
+    process = launch(killed.path)
+    while process.poll() is None and not (len(killed.metrics()) >= 3 and last_complete(killed.resume)):
+        time.sleep(0.01)
+    assert process.poll() is None
+    launcher = psutil.Process(process.pid)
+    for one in [*launcher.children(recursive=True), launcher]:  # the launcher's end would leave its processes training
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    process.communicate()
+    assert killed.status() == "running"
+    again = launch(killed.path)
+    _, said = again.communicate(timeout=200)
+    assert again.returncode == 0, said[-3000:]
+    for file in ("metrics.jsonl", "heldout.jsonl"):
+        rows = [[{**row, "wall": None} for row in read_jsonl(run.path / file)] for run in (alone, killed)]
+        assert rows[0] == rows[1]
+    weights = [(run.checkpoint / "model.safetensors").read_bytes() for run in (alone, killed)]
+    assert weights[0] == weights[1]
+
+
+def test_a_launch_that_cannot_be(tmp_path, monkeypatch):
+    with pytest.raises(BadInput, match="group_size / minibatches is 5, which 2 processes cannot share evenly"):
+        trainer_config(RunSpec(prompts_per_step=1, group_size=5), tmp_path, processes=Processes(0, 2))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(BadInput, match="the launcher asks for FSDP, and krpo-train knows one process or DDP only"):
+        train(RunSpec(steps=1), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -251,6 +251,77 @@ def test_colocated_vllm_follows_the_seed_and_the_weights(tmp_path):
     assert all(abs(row["importance_ratio"] - 1) < 0.1 for row in (*a, *c))
 
 
+@pytest.mark.slow
+def test_the_answers_of_a_prompt_are_one_request(tmp_path):
+    """Real vLLM: joined requests give what one request an answer gives with the seeds seed, seed + 1, ..."""
+    pytest.importorskip("vllm")
+    code = """
+import sys
+from krpo import rollouts
+from krpo.trl_import import load_vllm
+load_vllm()
+rollouts.prepare_cpu()
+from vllm import LLM, SamplingParams
+engine = LLM(sys.argv[1], dtype="float32", enforce_eager=True)
+ids = {text: engine.get_tokenizer()(text).input_ids for text in ("12+7-3=", "4+5-8=")}
+prompts = [{"prompt_token_ids": ids[text]} for text in ("12+7-3=",) * 3 + ("4+5-8=",) * 2 + ("12+7-3=",)]
+params = SamplingParams(max_tokens=12, temperature=1.0, logprobs=0)
+alone = []
+for prompt, seed in zip(prompts, (100, 101, 102, 400, 401, 600)):
+    one = params.clone()
+    one.seed = seed
+    alone.append(engine.generate([prompt], sampling_params=one, use_tqdm=False)[0])
+counts = []
+plain = engine.generate
+def counted(prompts, **options):
+    counts.append([p.n for p in options["sampling_params"]])
+    return plain(prompts, **options)
+engine.generate = counted
+rollouts.seed_requests(engine, lambda position: (position + 1) * 100)
+joined = engine.generate(prompts, sampling_params=params, use_tqdm=False)
+assert counts == [[3, 2, 1]], counts
+assert [o.prompt_token_ids for o in joined] == [p["prompt_token_ids"] for p in prompts]
+assert [len(o.outputs) for o in joined] == [1] * 6
+texts = [list(o.outputs[0].token_ids) for o in joined]
+assert texts == [list(o.outputs[0].token_ids) for o in alone], texts
+assert len({tuple(text) for text in texts[:3]}) > 1
+assert params.seed is None and params.n == 1
+"""
+    from krpo.policies import policy_path
+
+    done = subprocess.run([sys.executable, "-c", code, str(policy_path("tiny"))], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_adaptive_entropy_bonus_of_trl_resumes(tmp_path):
+    from datasets import Dataset
+
+    from krpo.policies import load_policy
+
+    def trained(folder: Path, *, steps: int, resume: bool) -> KRPOTrainer:
+        args = KRPOConfig(
+            output_dir=str(folder), use_cpu=True, bf16=False, report_to="none", disable_tqdm=True, max_steps=steps,
+            per_device_train_batch_size=4, num_generations=4, max_completion_length=8, shuffle_dataset=False,
+            save_steps=2, logging_steps=1, gradient_checkpointing=False, lr_scheduler_type="constant",
+            use_adaptive_entropy=True, entropy_target=5.0, entropy_coef=0.01,
+        )  # fmt: skip
+        model, tokenizer = load_policy("tiny")
+        trainer = KRPOTrainer(
+            model, reward_funcs=lambda completions, **_: [float(len(text) % 3) for text in completions], args=args,
+            train_dataset=Dataset.from_list([{"prompt": f"{a}+2="} for a in range(2, 8)]), processing_class=tokenizer,
+        )  # fmt: skip
+        trainer.train(resume_from_checkpoint=resume or None)
+        return trainer
+
+    whole = trained(tmp_path / "whole", steps=4, resume=False)
+    trained(tmp_path / "stopped", steps=2, resume=False)
+    resumed = trained(tmp_path / "stopped", steps=4, resume=True)
+    assert whole.entropy_coef > 0.01
+    assert resumed.entropy_coef == whole.entropy_coef
+    for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
 class Stopped(BaseException):
     """In place of a kill: what was saved is all that the next attempt has."""
 
