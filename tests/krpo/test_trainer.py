@@ -326,9 +326,10 @@ class Stopped(BaseException):
     """In place of a kill: what was saved is all that the next attempt has."""
 
 
-def test_a_stopped_run_ends_with_the_bytes_of_one_that_was_not(tmp_path):
+@pytest.mark.parametrize("more", [{}, {"lora_rank": 4, "kl_weight": 0.1}, {"dtype": "bfloat16"}], ids=str)
+def test_a_stopped_run_ends_with_the_bytes_of_one_that_was_not(tmp_path, more):
     spec = RunSpec(
-        **{**SHORT, "steps": 6, "minibatches": 2, "lr_schedule": "cosine", "warmup_steps": 2},
+        **{**SHORT, "steps": 6, "minibatches": 2, "lr_schedule": "cosine", "warmup_steps": 2, **more},
         noise=Named("gaussian", {"sigma": 0.3}),
     )
 
