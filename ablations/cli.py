@@ -127,7 +127,8 @@ def _run(args: argparse.Namespace) -> int:
         from ablations.executors import local_workers
 
         workers = args.workers or local_workers(args.slots_per_gpu)
-        for line in listing.lines(plan, cells, workers, measure=args.executor == "local"):
+        measure = args.executor == "local"
+        for line in listing.lines(plan, cells, workers, measure=measure, retry_failed=args.retry_failed):
             print(line, flush=True)
         return 0
 

@@ -12,7 +12,9 @@ from ablations.standing import Standing
 from ablations.status import counts
 
 
-def lines(plan: Plan, cells: Sequence[Cell], workers: int, *, measure: bool = True) -> Iterator[str]:
+def lines(
+    plan: Plan, cells: Sequence[Cell], workers: int, *, measure: bool = True, retry_failed: bool = False
+) -> Iterator[str]:
     """What `--plan` prints. ``measure``: run a short calibration where no times are stored."""
     found = [(cell, cell.standing()) for cell in cells]
     for cell, stands in found:
@@ -21,7 +23,11 @@ def lines(plan: Plan, cells: Sequence[Cell], workers: int, *, measure: bool = Tr
     yield f"{plan.grid.name}: {counts(stands for _, stands in found)}"
     done = [(cell, stands) for cell, stands in found if stands.state == "done"]
     yield from power_lines(plan, done)
-    todo = [(cell, stands) for cell, stands in found if stands.state in ("missing", "stale")]
+    to_do = ("missing", "stale", "failed") if retry_failed else ("missing", "stale")
+    todo = [(cell, stands) for cell, stands in found if stands.state in to_do]
+    failed = sum(stands.state == "failed" for _, stands in found)
+    if failed and not retry_failed:
+        yield f"{failed} failed: no part of the cost; --retry-failed runs them again"
     if todo:
         yield from _cost_lines(plan, todo, done, workers, measure)
 

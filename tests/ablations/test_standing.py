@@ -12,8 +12,9 @@ import pytest
 from ablations import explain, status
 from ablations.cli import main
 from ablations.grid import load_grid
+from ablations.listing import lines
 from ablations.lock import RunLock, holder
-from ablations.plan import Cell, evaluation_key, label, select, varied_settings
+from ablations.plan import Cell, evaluation_key, label, make_plan, select, varied_settings
 from ablations.standing import standing
 from eval.spec import EvalSpec
 from krpo.errors import BadInput
@@ -159,3 +160,14 @@ def test_an_evaluation_key_covers_what_was_asked_and_nothing_else():
     assert evaluation_key(EvalSpec(tasks=("sums",), data_dir="somewhere")) == KEY
     others = [EvalSpec(tasks=("arithmetic",)), EvalSpec(tasks=("sums",), limit=5), EvalSpec(tasks=("sums",), seed=1)]
     assert len({KEY, *map(evaluation_key, others)}) == 4
+
+
+def test_a_plan_counts_failed_runs_when_they_will_be_run_again(tmp_path):
+    file = tmp_path / "study.yaml"
+    file.write_text("base: {steps: 5}\nseeds: [0, 1, 2]\n")
+    plan = make_plan(load_grid(file), tmp_path)
+    plan.cells[1].run.mark_failed("the loss is not a number")
+    left_out = list(lines(plan, plan.cells, 2, measure=False))
+    assert any(line.startswith("1 failed: no part of the cost; --retry-failed") for line in left_out)
+    assert left_out[-1].startswith("cost: 2 runs to do")
+    assert list(lines(plan, plan.cells, 2, measure=False, retry_failed=True))[-1].startswith("cost: 3 runs to do")
