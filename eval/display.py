@@ -108,6 +108,8 @@ def print_results(checkpoints: Sequence[str], results: Sequence[dict[str, Any]],
             if cut := summary["counts"]["prompts_cut"]:
                 print(f"warning: {checkpoint}, {task}: {cut} of {summary['n_questions']} prompts lost their beginning")
     print(f"Records: {', '.join(str(out) for out in outs[:3])}{more}")
+    if any((out / "earlier").is_dir() for out in outs):
+        print("Evaluations with other settings that stood there before are kept in earlier/ of the same folder.")
 
 
 def _lines(summary: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
