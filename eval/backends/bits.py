@@ -1,7 +1,7 @@
 """Every bit of a model's weights as two sums: do an engine's memory and a checkpoint's files hold the same numbers?
 
-A sum does not depend on how an engine orders or joins its tensors (q, k and v in one, for instance), nor on padding with
-zeros. One number that differs changes it; a number in the wrong place does not: that is the canary's part.
+A sum does not depend on how an engine orders or joins its tensors (q, k and v in one, for instance), nor on zeros that
+pad them. One number that differs changes it; a number in the wrong place does not: that is the canary's part.
 """
 
 from __future__ import annotations
