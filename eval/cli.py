@@ -20,6 +20,9 @@ examples:
       eight sampled answers a question: their average, pass@k, maj@k and all@k
   krpo-eval compare runs/quick/3f2a runs/quick/9c01
       the paired difference of two finished evaluations
+  krpo-eval ckpt --tasks sums --samples 8 --temperature 1 --seed 1
+  krpo-eval compare ckpt ckpt/eval/seed=1
+      the noise floor: the same checkpoint twice, with two seeds (A/A)
 
 tasks: sums, arithmetic; gsm8k, math500, svamp in lm-eval's form; gsm8k_think, math500_think in the trainer's prompt;
 and every lm-eval task by its name, or your own by its YAML file
@@ -52,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     option("--dtype", "auto: float32 on a CPU, bfloat16 on a GPU", choices=dtypes, default="auto")
     option("--workers", "processes that share the work (default: one per GPU; 1 on a CPU)", type=int, metavar="N")
     option("--tensor-parallel", "GPUs that hold one model together (vllm; default 1)", type=int, default=1, metavar="N")
-    option("--seed", "every sample's own seed is derived from it (default 0)", type=int, default=0)
+    option("--seed", "each sample's own is derived from it (default 0; others: in eval/seed=N)", type=int, default=0)
     option("--chat-template", "render prompts with the tokenizer's chat template", action="store_true")
     return p
 
@@ -121,6 +124,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     from eval.runner import default_out_dir, evaluate
 
     outs = outs or [default_out_dir(c) for c in args.checkpoints]
+    if spec.seed != 0:  # beside the results of seed 0, which they are compared with
+        outs = [out / f"seed={spec.seed}" for out in outs]
     with Display(sys.stderr) as display:
         results = evaluate(args.checkpoints, spec, out_dirs=outs, progress=display, workers=args.workers)
     print_results(args.checkpoints, results, outs)

@@ -37,7 +37,7 @@ class Difference:
 
 
 def paired_difference(a_Q: ArrayLike, b_Q: ArrayLike, *, confidence: float = CONFIDENCE) -> Difference:
-    """The mean of a_i - b_i with its interval and p-value; scores of question i averaged over samples, in 0..1.
+    """The mean of a_i - b_i with its interval and p-value; scores of question i averaged over samples.
 
     Single 0/1 verdicts: Bonett and Price's interval (one imagined question on each side) and the exact McNemar test.
     Averages over samples: Student's t on the differences. Raises ValueError for fewer than two questions.
@@ -62,12 +62,14 @@ def paired_difference(a_Q: ArrayLike, b_Q: ArrayLike, *, confidence: float = CON
         half = float(t.ppf(0.5 + confidence / 2, n - 1)) * stderr
         p_value = float(2 * t.sf(abs(value) / stderr, n - 1)) if stderr > 0 else float(value == 0)
         method = "paired t"
+    shares = min(a_Q.min(), b_Q.min()) >= 0 and max(a_Q.max(), b_Q.max()) <= 1
+    reach = 1.0 if shares else float("inf")  # of a difference
     constant = a_Q.std() == 0 or b_Q.std() == 0
     return Difference(
         value=value,
         stderr=stderr,
-        low=max(-1.0, middle - half),
-        high=min(1.0, middle + half),
+        low=max(-reach, middle - half),
+        high=min(reach, middle + half),
         p_value=p_value,
         correlation=None if constant else float(np.corrcoef(a_Q, b_Q)[0, 1]),
         smallest=smallest_detectable(spread, confidence=confidence),

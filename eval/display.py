@@ -1,13 +1,14 @@
-"""What `krpo-eval` shows: progress while it runs, and the table of scores at the end."""
+"""What `krpo-eval` shows: progress while it runs; at the end how it was done, the scores, and what went wrong."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from eval.runner import Progress
+from eval.settings import caption
 
 PLAIN_EVERY = 5.0  # seconds between two lines where there is no terminal
 
@@ -65,30 +66,62 @@ def _left(done: int, total: int, before: int, seconds: float) -> str:
     return f"about {seconds * (total - done) / (done - before):.0f} s left"
 
 
+INTERVALS = {
+    "wilson": ("Wilson", "the score interval of right answers among n questions"),
+    "wilson_from_stderr": (
+        "Wilson (SE)",
+        "Wilson's with the number of 0/1 questions that would have this standard error; Student's quantile",
+    ),
+    "t": ("Student t", "of the mean over questions"),
+    "none": ("-", ""),
+}
+"""An interval's method, as a summary calls it -> its name in the table, and what that means."""
+
+
 def print_results(checkpoints: Sequence[str], results: Sequence[dict[str, Any]], outs: Sequence[Path]) -> None:
-    """One line per checkpoint, task and metric: value, interval, standard error, questions, samples."""
-    lines = [("checkpoint", "task", "metric", "score", "95 % interval", "stderr", "questions", "samples")]
-    notes: list[str] = []
+    """How it was done; one line per checkpoint, task and metric; what went wrong with the answers."""
+    header = ("checkpoint", "task", "metric", "score", "95 % interval", "method", "stderr", "questions", "samples")
+    scores: list[tuple[str, ...]] = [header]
+    troubles = [("checkpoint", "task", "answers", *TROUBLES, "tokens", "scorings that disagree")]
+    methods: dict[str, None] = {}
     for checkpoint, result in zip(checkpoints, results, strict=True):
         for task, summary in result.items():
-            for metric, score in summary["scores"].items():
-                lines.append((checkpoint, task, metric, *_cells(score), str(summary["samples"])))
-            for name, scores in summary.get("at_k", {}).items():
-                if name != "metric":
-                    for k, score in scores.items():
-                        if _worth_a_line(int(k), summary["samples"]):
-                            lines.append((checkpoint, task, f"{name}@{k}", *_cells(score), str(summary["samples"])))
-            for level, scores in summary["by_level"].items():
-                cells = _cells(scores[summary["primary"]])
-                lines.append((checkpoint, task, f"{summary['primary']}, {level}", *cells, str(summary["samples"])))
-            notes += [f"{checkpoint}, {task}: {note}" for note in _notes(summary)]
-    print_table(lines)
+            for metric, score in _lines(summary):
+                scores.append((checkpoint, task, metric, *_cells(score), str(summary["samples"])))
+                methods[score["method"]] = None
+            troubles.append((checkpoint, task, *_troubles(summary)))
+    print("\n".join(caption([summary for result in results for summary in result.values()])), end="\n\n")
+    print_table(scores)
+    print(
+        "\nQuestions are the independent units: samples of one question are averaged first; stderr is over questions."
+    )
+    for name, meaning in (INTERVALS[method] for method in methods):
+        if meaning:
+            print(f"{name}: {meaning}.")
     print()
-    print("Questions are the independent units: samples of one question are averaged first. Interval: Wilson.")
-    for note in notes:
-        print(note)
+    print_table(troubles)
+    print("\ncut: at the most tokens allowed; timed out: the comparison, counted as wrong; prompts cut: at their")
+    print("beginning, too long for the model (in questions); tokens: of an answer, on average.")
     more = f" and {len(outs) - 3} more" if len(outs) > 3 else ""
+    for checkpoint, result in zip(checkpoints, results, strict=True):
+        for task, summary in result.items():
+            if cut := summary["counts"]["prompts_cut"]:
+                print(f"warning: {checkpoint}, {task}: {cut} of {summary['n_questions']} prompts lost their beginning")
     print(f"Records: {', '.join(str(out) for out in outs[:3])}{more}")
+    if any((out / "earlier").is_dir() for out in outs):
+        print("Evaluations with other settings that stood there before are kept in earlier/ of the same folder.")
+
+
+def _lines(summary: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Metric and score of every line that a summary gets."""
+    yield from summary["scores"].items()
+    for name in ("pass", "all", "maj"):
+        for k, score in summary.get("at_k", {}).get(name, {}).items():
+            if _worth_a_line(int(k), summary["samples"]):
+                yield f"{name}@{k}", score
+    for level, scores in summary["by_level"].items():
+        if summary["primary"] in scores:
+            yield f"{summary['primary']}, {level}", scores[summary["primary"]]
 
 
 def _worth_a_line(k: int, samples: int) -> bool:
@@ -105,29 +138,26 @@ def print_table(lines: Sequence[Sequence[str]]) -> None:
             print("  ".join("-" * width for width in widths))
 
 
-def _cells(score: dict[str, Any]) -> tuple[str, str, str, str]:
+def _cells(score: dict[str, Any]) -> tuple[str, ...]:
     interval = "-" if score["low"] is None else f"{score['low']:.3f} to {score['high']:.3f}"
     stderr = "-" if score["stderr"] is None else f"{score['stderr']:.4f}"
-    return f"{score['value']:.3f}", interval, stderr, str(score["n"])
+    return f"{score['value']:.3f}", interval, INTERVALS[score["method"]][0], stderr, str(score["n"])
 
 
-def _notes(summary: dict[str, Any]) -> list[str]:
-    counts, questions = summary["counts"], summary["n_questions"]
-    notes = []
-    if counts["prompts_cut"]:
-        notes.append(
-            f"{counts['prompts_cut']} of {questions} prompts were too long for the model: their beginning was cut"
-        )
-    if counts["answers_cut"]:
-        notes.append(f"{counts['answers_cut']} of {counts['answers']} answers were cut at the most tokens allowed")
-    if counts["not_extracted"]:
-        notes.append(f"no answer could be found in {counts['not_extracted']} of {counts['answers']}")
-    if counts["timed_out"]:
-        notes.append(f"{counts['timed_out']} comparisons took too long and count as wrong")
-    for pair, share in summary.get("disagreement", {}).items():
-        if share > 0:
-            notes.append(f"{pair} disagree on {share:.1%} of the answers")
-    return notes
+TROUBLES = {
+    "cut": "answers_cut",
+    "no answer found": "not_extracted",
+    "timed out": "timed_out",
+    "prompts cut": "prompts_cut",
+}
+
+
+def _troubles(summary: dict[str, Any]) -> tuple[str, ...]:
+    """What went wrong, zeros included: that nothing was cut is a finding too."""
+    counts = summary["counts"]
+    tokens = "-" if counts["mean_tokens"] is None else f"{counts['mean_tokens']:.1f}"
+    pairs = [f"{pair} {share:.1%}" for pair, share in summary.get("disagreement", {}).items()]
+    return str(counts["answers"]), *(str(counts[key]) for key in TROUBLES.values()), tokens, ", ".join(pairs) or "-"
 
 
 def _escaped(text: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval.checkpoints import Checkpoint
 from eval.facts import facts_of, key_of
+from eval.settings import token_limit
 from eval.spec import FORMAT, EvalSpec
 from eval.store import Row, Store
 from eval.summary import summarize
@@ -112,13 +113,11 @@ class Job:
 
         spec, settings = self.spec, self.task.generation()
         until = settings.get("until") or []
-        names = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")  # lm-eval's aliases
-        limit = spec.max_tokens or next((int(settings[name]) for name in names if settings.get(name)), None)
         seeded = spec.temperature > 0
         return Prompt(
             text=question.prompt,
             until=(until,) if isinstance(until, str) else tuple(until),
-            max_tokens=limit,
+            max_tokens=token_limit(spec.max_tokens, settings),
             temperature=spec.temperature,
             seed=derive_seed(spec.seed, "eval", self.task.name, question.id, sample) if seeded else None,
         )

@@ -31,7 +31,7 @@ class Estimate:
     low: float
     high: float
     n: int  # questions
-    method: str = "wilson"
+    method: str = "wilson"  # of the interval: wilson, wilson_from_stderr or t
 
     def to_plain(self) -> dict[str, Any]:
         return {
@@ -65,9 +65,11 @@ def mean_over_questions(scores_Q: ArrayLike, *, confidence: float = CONFIDENCE) 
         half = float(t.ppf(0.5 + confidence / 2, max(n - 1, 1))) * stderr
         return Estimate(mean, stderr, mean - half, mean + half, n, method="t")
     worth = effective_questions(mean, stderr, n)
-    freedom = None if worth == n else n - 1  # an estimated variance has Student's t in place of the normal quantile
-    low, high = wilson_interval(mean, worth, confidence=confidence, freedom=freedom)
-    return Estimate(mean, stderr, low, high, n)
+    if worth == n:
+        return Estimate(mean, stderr, *wilson_interval(mean, n, confidence=confidence), n)
+    # an estimated variance has Student's t in place of the normal quantile
+    low, high = wilson_interval(mean, worth, confidence=confidence, freedom=n - 1)
+    return Estimate(mean, stderr, low, high, n, method="wilson_from_stderr")
 
 
 def effective_questions(mean: float, stderr: float, n: int) -> float:

@@ -1,6 +1,8 @@
 """Are these the right weights? A canary prompt's log-probabilities, in the engine and from the checkpoint itself.
 
 An engine may say that it has loaded new weights and go on with the old ones, or with garbage (vLLM's CPU backend does).
+In low precision, rounding hides from it one tensor that stayed old where two checkpoints are neighbours: that is seen
+by `eval.backends.bits`, to which numbers in the wrong place are hidden.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from krpo.streams import generator
 
 LENGTH = 48  # tokens
-TOLERANCE = {"float32": 1e-3, "bfloat16": 0.25, "float16": 0.05}  # largest difference of a token's log-probability
+TOLERANCE = {"float32": 1e-4, "bfloat16": 0.25, "float16": 0.05}  # mean difference of a token's log-probability
 
 
 def canary_tokens(vocabulary: int) -> list[int]:
@@ -36,5 +38,5 @@ def own_logprobs(checkpoint: str | Path, tokens: list[int]) -> NDArray[np.float6
 
 
 def agree(engine: NDArray[np.float64], own: NDArray[np.float64], dtype: str) -> bool:
-    """Whether no token's log-probability is off by more than the precision explains."""
-    return bool(np.isfinite(engine).all() and np.abs(engine - own).max() <= TOLERANCE[dtype])
+    """Whether log-probabilities are off by no more than the precision explains."""
+    return bool(np.isfinite(engine).all() and np.abs(engine - own).mean() <= TOLERANCE[dtype])

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.backends.base import Answer, Backend, Prompt, device, expect_long_prompts
+from eval.backends.bits import Sums, sums_of_files, sums_of_module
 from eval.backends.canary import agree, canary_tokens, own_logprobs
 from krpo.errors import BadInput, KrpoError
 from krpo.policies import weights_hash
@@ -35,6 +36,7 @@ class VLLMBackend(Backend):
         self, checkpoint: str | Path, *, dtype: str = "float32", batch_size: int = 256, tensor_parallel: int = 1
     ) -> None:
         self.batch_size, self.dtype, self.checkpoint = batch_size, dtype, Path(checkpoint)
+        self.readable: bool | None = None  # whether the engine holds its weights as the files do; None: not tried yet
         options: dict[str, Any] = {"max_num_seqs": batch_size, "disable_log_stats": True, "use_tqdm_on_load": False}
         options["tensor_parallel_size"] = tensor_parallel
         with answering_for_vllm(), quiet_engine():
@@ -82,9 +84,17 @@ class VLLMBackend(Backend):
         return answers
 
     def swap(self, checkpoint: str | Path) -> bool:
-        """New weights for the same architecture and tokenizer. False unless a canary prompt proves that they are in."""
+        """New weights for the same architecture and tokenizer. False unless they are proved to be in.
+
+        Proved by every bit, and by a canary prompt. An engine that holds its weights otherwise than the files do (split
+        among devices, quantized, transformed) has the canary alone, which is enough in float32 only.
+        """
         folder = Path(checkpoint)
         if not same_files(self.checkpoint, folder):
+            return False
+        if self.readable is None:  # weights that the engine started with are the right ones
+            self.readable = self.sums() == sums_of_files(self.checkpoint, self.dtype)
+        if not self.readable and self.dtype != "float32":
             return False
         llm = self.lm.model
         tokens = canary_tokens(llm.llm_engine.model_config.get_vocab_size())
@@ -93,6 +103,8 @@ class VLLMBackend(Backend):
             llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
         except (RuntimeError, ValueError, TypeError, NotImplementedError, OSError):
             return False
+        if self.readable and self.sums() != sums_of_files(folder, self.dtype):
+            return False
         llm.reset_prefix_cache()  # it holds the old weights' keys and values
         after = self.logprobs(tokens)
         unchanged = np.array_equal(before, after) and weights_hash(folder) != weights_hash(self.checkpoint)
@@ -100,6 +112,14 @@ class VLLMBackend(Backend):
             return False
         self.checkpoint = folder
         return True
+
+    def sums(self) -> Sums | None:
+        """The bits of the engine's weights; None where they cannot be read."""
+        try:
+            (found,) = self.lm.model.apply_model(sums_of_module)
+        except Exception:  # each executor has its own
+            return None
+        return tuple(found)
 
     def logprobs(self, tokens: list[int]) -> NDArray[np.float64]:
         """The engine's log-probabilities of ``tokens[1:]``."""

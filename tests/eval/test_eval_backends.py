@@ -2,21 +2,24 @@
 
 import json
 import multiprocessing
+import shutil
 import subprocess
 import sys
 from itertools import product
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from eval import EvalSpec, evaluate, prepare
 from eval.backends import Prompt, make_backend
+from eval.backends.bits import sums_of, sums_of_files, sums_of_module
 from eval.backends.canary import agree, canary_tokens, own_logprobs
 from eval.backends.hf import _choose
 from eval.tasks.loading import load_tasks
 from eval.tasks.task import quiet
 from krpo.errors import KrpoError
-from krpo.policies import policy_path
+from krpo.policies import load_policy, policy_path
 from krpo.rundir import read_jsonl
 
 
@@ -170,6 +173,106 @@ def test_vllm_agrees_with_hf_and_proves_swapped_weights(policy, other_policy, da
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["shared"] == 1  # both checkpoints in one engine
     assert said["lied"] is False  # the canary saw the old weights
+
+
+CORRUPTED = """
+import json, sys
+from pathlib import Path
+from eval import EvalSpec, evaluate
+from eval.backends import vllm as backend
+
+policy, near, out, dtype = *map(Path, sys.argv[1:4]), sys.argv[4]
+spec = EvalSpec(tasks=("sums",), limit=20, samples=2, temperature=1.0, backend="vllm", dtype=dtype, max_tokens=16)
+starts, swapped = [], []
+start, swap = backend.VLLMBackend.__init__, backend.VLLMBackend.swap
+backend.VLLMBackend.__init__ = lambda self, *a, **k: (starts.append(a), start(self, *a, **k))[1]
+NAME = "layers.1.mlp.down_proj"
+DAMAGE = {
+    "none": lambda weights: weights,
+    "left out": lambda weights: ((n, w) for n, w in weights if NAME not in n),
+    "scaled": lambda weights: ((n, w * 1.01 if NAME in n else w) for n, w in weights),
+}
+
+def damaged(self, checkpoint):
+    engine = self.lm.model.llm_engine.engine_core.engine_core
+    model = engine.model_executor.driver_worker.worker.model_runner.model
+    load = model.load_weights
+    model.load_weights = lambda weights: load(DAMAGE[damage](weights))  # on the way into the live engine
+    try:
+        swapped.append(swap(self, checkpoint))
+    finally:
+        model.load_weights = load
+    return swapped[-1]
+
+backend.VLLMBackend.swap = damaged
+evaluate([near], spec, out_dirs=[out / "alone"])
+said = {}
+for damage in DAMAGE:
+    del starts[:], swapped[:]
+    evaluate([policy, near], spec, out_dirs=[out / damage / "policy", out / damage / "near"])
+    said[damage] = [*swapped, len(starts)]
+damage = "left out"
+backend.VLLMBackend.sums = backend.sums_of_files = lambda *_: None
+backend.agree = lambda *_: True
+evaluate([policy, near], spec, out_dirs=[out / "unproved" / "policy", out / "unproved" / "near"])
+print(json.dumps(said))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_damaged_on_their_way_into_a_live_engine_give_no_score(policy, tmp_path, dtype):
+    """Two neighbours, as checkpoints of one run are. Of the second, one tensor is not loaded, or is off by 1 %: the
+    engine is given up, and a fresh one gives the scores of the right weights. Without the proofs they are others."""
+    pytest.importorskip("vllm")
+    near = neighbour(policy, tmp_path / "near_policy", 0.05)
+    command = [sys.executable, "-c", CORRUPTED, *map(str, (policy, near, tmp_path)), dtype]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said == {"none": [True, 1], "left out": [False, 2], "scaled": [False, 2]}  # swapped?, engines started
+    records = {name: (tmp_path / name / "near" / "sums.jsonl").read_bytes() for name in (*said, "unproved")}
+    alone = (tmp_path / "alone" / "sums.jsonl").read_bytes()
+    assert records["none"] == records["left out"] == records["scaled"] == alone
+    assert records["unproved"] != alone
+
+
+def neighbour(policy, folder, size):
+    """The same policy, each tensor moved by ``size`` of its spread."""
+    shutil.copytree(policy, folder)
+    random = torch.Generator().manual_seed(1)
+    weights = load_file(folder / "model.safetensors")
+    moved = {n: w + size * w.std() * torch.randn(w.shape, generator=random) for n, w in weights.items()}
+    save_file(moved, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_transformers_loads_every_checkpoint_anew(policy, tmp_path):
+    """There is no live engine to be wrong: two neighbours in one call have the records that each has alone."""
+    near = neighbour(policy, tmp_path / "near", 0.05)
+    spec = EvalSpec(tasks=("sums",), limit=6, samples=2, temperature=1.0, backend="hf", max_tokens=16)
+    evaluate([policy, near], spec, out_dirs=[tmp_path / "0", tmp_path / "1"])
+    evaluate([near], spec, out_dirs=[tmp_path / "alone"])
+    records = [(tmp_path / name / "sums.jsonl").read_bytes() for name in ("0", "1", "alone")]
+    assert records[1] == records[2] != records[0]
+
+
+def test_the_bits_of_all_weights_see_one_number_and_no_order():
+    q, k, norm = torch.randn(6, 4), torch.randn(2, 4), torch.ones(4)
+    engine = torch.nn.ParameterList([torch.cat([q, k, torch.zeros(3, 4)]), norm])  # joined and padded
+    assert sums_of([norm, k, q]) == sums_of_module(engine)
+    for changed in (norm * (1 + 2**-20), torch.tensor([1.0, 1, 1, 0])):
+        assert sums_of([changed, k, q]) != sums_of_module(engine)
+    assert sums_of([norm, q]) != sums_of_module(engine)
+    low, high = torch.tensor([1.0, 3.0]), torch.tensor([2.0, 2.0])
+    assert sums_of([low]) != sums_of([high])
+    assert sums_of([torch.arange(5 * 2**20).float()]) == sums_of([torch.arange(5 * 2**20).float().flip(0)])  # in parts
+
+
+def test_the_bits_of_files_are_those_of_the_loaded_model(policy):
+    for dtype in ("float32", "bfloat16"):
+        model, _ = load_policy(policy, dtype=dtype)
+        assert sums_of_files(policy, dtype) == sums_of_module(model)
 
 
 def test_the_canary_tells_weights_apart(policy, other_policy):

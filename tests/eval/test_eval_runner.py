@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from eval import EvalSpec, default_out_dir, evaluate
+from eval.cli import main
 from krpo.errors import BadInput
 from krpo.rundir import read_jsonl
 
@@ -134,6 +135,82 @@ def test_killed_outright_and_started_again_gives_the_same_records(policy, tmp_pa
     assert kept <= seen[0].done <= kept + 4
     evaluate([policy], spec, out_dirs=[tmp_path / "whole"])
     assert (tmp_path / "killed" / "sums.jsonl").read_bytes() == (tmp_path / "whole" / "sums.jsonl").read_bytes()
+
+
+def files_of(folder):
+    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def test_another_evaluation_in_the_same_folder_loses_nothing(policy, tmp_path, monkeypatch):
+    """Greedy, then sampled, then greedy again: the last is read back, and the sampled one is kept under its key."""
+    evaluate([policy], GREEDY, out_dirs=[tmp_path])
+    greedy = files_of(tmp_path)
+    sampled = evaluate([policy], SAMPLED, out_dirs=[tmp_path])[0]["sums"]
+    ours = {name: content for name, content in files_of(tmp_path).items() if "earlier" not in name}
+    assert ours["sums.jsonl"] != greedy["sums.jsonl"]
+    assert sorted(f.name for f in (tmp_path / "earlier").rglob("*.*")) == ["sums.json", "sums.jsonl"]
+    monkeypatch.setattr("eval.backends.make_backend", lambda *a, **k: pytest.fail("a model was loaded"))
+    evaluate([policy], GREEDY, out_dirs=[tmp_path])
+    kept = files_of(tmp_path)
+    assert {name: kept[name] for name in greedy} == greedy
+    assert {f"earlier/{sampled['key']}/{name}" for name in ours} == kept.keys() - greedy.keys()
+    evaluate([policy], SAMPLED, out_dirs=[tmp_path])
+    assert {name: (tmp_path / name).read_bytes() for name in ours} == ours
+
+
+def test_an_interrupted_evaluation_survives_another_one_in_its_folder(policy, tmp_path, monkeypatch):
+    from eval.store import Store
+
+    spec = EvalSpec(tasks=("sums",), limit=6, samples=4, temperature=1.0, backend="hf", batch_size=5)
+    real, batches = Store.append, []
+
+    def killed(self, rows):
+        if len(batches) == 2:
+            raise InterruptedError
+        batches.append(rows)
+        real(self, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "append", killed)
+        with pytest.raises(InterruptedError):
+            evaluate([policy], spec, out_dirs=[tmp_path])
+    evaluate([policy], GREEDY, out_dirs=[tmp_path])
+    seen = []
+    evaluate([policy], spec, out_dirs=[tmp_path], progress=seen.append)
+    assert seen[0].done == 15  # ten answers were there already
+    assert not list(tmp_path.rglob("*.partial.jsonl"))
+
+
+def test_killed_between_rows_and_summary_leaves_no_summary_of_other_rows(policy, tmp_path, monkeypatch):
+    other = EvalSpec(**{**SAMPLED.to_plain(), "tasks": ("sums",), "seed": 1})  # as many rows
+    evaluate([policy], SAMPLED, out_dirs=[tmp_path])
+    before = files_of(tmp_path)
+
+    def killed(*_):
+        raise InterruptedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("eval.store.write_json", killed)
+        with pytest.raises(InterruptedError):
+            evaluate([policy], other, out_dirs=[tmp_path])
+    evaluate([policy], SAMPLED, out_dirs=[tmp_path])
+    after = files_of(tmp_path)
+    assert {name: after[name] for name in before} == before
+
+
+def test_two_seeds_of_one_checkpoint_stand_side_by_side_and_compare_as_a_a(policy, tmp_path, capsys):
+    options = "--tasks sums --limit 12 --samples 4 --temperature 1 --backend hf --max-tokens 8".split()  # noqa: SIM905
+    command = [str(policy), *options]
+    command += ["--output", str(tmp_path)]
+    assert main(command) == 0
+    first = files_of(tmp_path)
+    assert main([*command, "--seed", "1"]) == 0
+    both = files_of(tmp_path)
+    assert {name: both[name] for name in first} == first
+    assert both.keys() - first.keys() == {"seed=1/sums.json", "seed=1/sums.jsonl"}
+    capsys.readouterr()
+    assert main(["compare", str(tmp_path), str(tmp_path / "seed=1")]) == 0
+    assert "sums: A/A, the same weights and settings; seed 0 / 1" in capsys.readouterr().out
 
 
 def test_batching_and_padding_do_not_change_greedy_answers(policy, tmp_path):

@@ -99,6 +99,11 @@ def test_variance_splits_into_questions_and_sampling():
     assert split_variance(np.ones((5, 1))) is None
 
 
+def test_a_difference_of_a_metric_that_is_no_share_may_exceed_one():
+    d = paired_difference([10.0, 12, 14], [0.0, 0, 0])  # mean 12, sd 2, t(2) = 4.303: half an interval is 4.968
+    assert (d.low, d.high) == pytest.approx((7.032, 16.968), abs=1e-3)
+
+
 def test_paired_difference_by_hand():
     """Ten questions, three only A, one only B."""
     a_Q = [1, 1, 1, 1, 1, 1, 1, 0, 0, 0]
