@@ -18,7 +18,7 @@ from reports.selection import Selection, parse
 
 STATE = ".state.json"
 COMPACT = ("study.json", "runs.jsonl", "*.csv", "*.csv.gz")
-LIBRARIES = ("numpy", "scipy", "pandas", "matplotlib", "jinja2")
+LIBRARIES = ("numpy", "scipy", "pandas", "matplotlib", "fonttools", "jinja2")
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 _USED = ("__init__", "config", "errors", "rundir", "spec", "streams")  # of krpo
 _RUN_FILES = ("spec.yaml", "manifest.json", "metrics.jsonl", "heldout.jsonl", "DONE", "FAILED")

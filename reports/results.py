@@ -11,7 +11,7 @@ import pandas as pd
 from eval.comparison import paired_difference
 from krpo.streams import generator
 from reports import formats, statistics
-from reports.compare import Endpoint, base_scores, comparisons, final_scores, summarise
+from reports.compare import Endpoint, base_scores, final_scores, summarise
 from reports.formats import Column, Table
 from reports.names import estimator_name
 from reports.rundirs import DISAGREE
@@ -48,7 +48,7 @@ def main_table(study: Study, end: Endpoint) -> Table:
     return Table("accuracy", "Final held-out accuracy", frame, columns, note)
 
 
-def difference_table(end: Endpoint, differences: pd.DataFrame) -> Table:
+def difference_table(end: Endpoint, compared: pd.DataFrame) -> Table:
     """The paired comparisons, with everything that is needed to judge them."""
     columns = [
         CONDITION,
@@ -70,7 +70,7 @@ def difference_table(end: Endpoint, differences: pd.DataFrame) -> Table:
         "deviation of the differences. Detectable: the true difference that this many seeds with this spread find with "
         "80% power."
     )
-    return Table("differences", "Differences, paired by seed", comparisons(differences), columns, note)
+    return Table("differences", "Differences, paired by seed", compared, columns, note)
 
 
 def aggregate_table(study: Study, end: Endpoint) -> Table:
