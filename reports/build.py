@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import multiprocessing
 import os
@@ -29,8 +30,8 @@ def build_files(roots: Sequence[Path], selection: Selection) -> dict[str, bytes]
     """Every file of the report by its path below the report's folder."""
     study = read_study(roots, selection)
     end = endpoint(study)
+    differences = paired_difference.table(study, end)
     shown = {name: figures.load(name).table(study, end) for name in (*figures.NAMES, *figures.DIAGNOSTICS)}
-    differences = shown[paired_difference.NAME]
     with drawing({name: few.marked(table, end) for name, table in shown.items() if not table.empty}) as drawn:
         compared = comparisons(differences)
         found = findings(study, end, differences, compared)
@@ -70,7 +71,8 @@ def drawing(tables: Mapping[str, pd.DataFrame]) -> Iterator[Callable[[], tuple[d
         yield lambda: together(map(draw_figure, *jobs))
         return
     font.families()  # before there are several processes, each of which would make its own
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork")) as pool:
+    fork = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(workers, fork, initializer=gc.freeze) as pool:  # what is inherited holds no garbage
         begun = pool.map(draw_figure, *jobs)
         yield lambda: together(begun)
 

@@ -34,16 +34,11 @@ import pandas as pd
 from krpo.errors import BadInput
 from krpo.rundir import dumps, read_json
 from reports.rundirs import EVALUATIONS, QUESTIONS, SCORES, STEPS, Columns, StoredRun, stacked
-from reports.stored import Note, check_format
+from reports.stored import MARKER, Note, check_format, is_compact
 
 FORMAT = 1
-MARKER = "study.json"
 TABLES = ("steps.csv.gz", "held_out.csv", "scores.csv", "evaluations.csv", "questions.csv.gz", "base.csv", "notes.csv")
 FILES = (MARKER, "grid.yaml", "runs.jsonl", *TABLES)
-
-
-def is_compact(root: Path) -> bool:
-    return (root / MARKER).is_file()
 
 
 def write_compact(folder: Path, root: Path, runs: Sequence[StoredRun], base: pd.DataFrame, notes: list[Note]) -> None:

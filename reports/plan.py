@@ -13,10 +13,10 @@ from krpo.config import build, load_yaml, to_plain
 from krpo.errors import BadInput
 from krpo.rundir import RunDir, find_runs
 from krpo.spec import RunSpec, canonical, field_names
-from reports.compact import is_compact, read_base, read_compact
+from reports.compact import read_base, read_compact
 from reports.names import named
 from reports.rundirs import SCORES, StoredRun, read_evaluations, read_run, stacked
-from reports.stored import FORMAT, Note, check_format
+from reports.stored import FORMAT, Note, check_directory, check_format, is_compact
 
 Plan = Mapping[str, Any]
 """A grid file's content; empty where a directory has none."""
@@ -112,11 +112,7 @@ def _age(one: StoredRun) -> tuple[bool, float]:
 
 
 def _run_dirs(root: Path) -> list[RunDir]:
-    if not root.is_dir():
-        beside = sorted(p.name for p in root.parent.iterdir() if p.is_dir()) if root.parent.is_dir() else []
-        raise BadInput(
-            f"{root}: no such directory" + (f"; {root.parent} holds {', '.join(beside[:5])}" if beside else "")
-        )
+    check_directory(root)
     has_plan = (root / "grid.yaml").exists()
     below = sorted(p.parent.name for p in root.glob("*/grid.yaml"))
     if below and not has_plan:

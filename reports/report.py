@@ -15,6 +15,7 @@ from pathlib import Path
 from krpo.errors import BadInput
 from krpo.rundir import dumps, find_runs, write_text
 from reports.selection import Selection, parse
+from reports.stored import check_directory
 
 STATE = ".state.json"
 COMPACT = ("study.json", "runs.jsonl", "*.csv", "*.csv.gz")
@@ -62,6 +63,8 @@ def render_report(
         _digest(folder / name) == digest for name, digest in before["files"].items()
     ):
         return Rendered(page, changed=False)
+    for one in roots:
+        check_directory(one)
     check_writable(folder)
     files = _files(roots, selection)
     try:

@@ -117,8 +117,9 @@ def _curve(file: Path, notes: list[Note], where: str) -> Columns:
     for row in rows:
         if isinstance(wall := row.get("wall"), dict):
             row |= {f"wall/{key}": _shortened(value) for key, value in wall.items()}
-    columns = {key: _numbers([row.get(key) for row in rows]) for key in dict.fromkeys(chain.from_iterable(rows))}
-    known = {key: values for key, values in columns.items() if values is not None}
+    blank: dict[str, Any] = dict.fromkeys(chain.from_iterable(rows))
+    columns = zip(blank, zip(*((blank | row).values() for row in rows), strict=True), strict=False)
+    known = {key: numbers for key, values in columns if (numbers := _numbers(values)) is not None}
     if "step" not in known:
         return {"step": np.asarray([], dtype=np.int64)}
     written = np.flatnonzero(np.isfinite(known["step"]))
@@ -129,7 +130,7 @@ def _curve(file: Path, notes: list[Note], where: str) -> Columns:
     return {key: values[chosen] for key, values in known.items()} | {"step": steps.astype(np.int64)}
 
 
-def _numbers(values: list[Any]) -> np.ndarray | None:
+def _numbers(values: Sequence[Any]) -> np.ndarray | None:
     """A column of numbers, NaN where there is none; None for a column without any, unless all it holds is nulls."""
     kinds = set(map(type, values))
     if not kinds <= {float, int, type(None)}:

@@ -23,7 +23,7 @@ CHARACTERS = (*range(0x20, 0x7F), *range(0xA0, 0x100), *map(ord, "\u2013\u2014\u
 def families() -> tuple[str, str]:
     """The families of `font.family`, known to matplotlib from here on; the file of the first is there until this
     process ends."""
-    options = subset.Options(layout_features=["*"], name_IDs=["*"], glyph_names=True, notdef_outline=True)
+    options = subset.Options(name_IDs=["*"], notdef_outline=True, hinting=False)
     options.drop_tables += ["FFTM"]
     font = subset.load_font(font_manager.findfont(WHOLE), options)
     cutter = subset.Subsetter(options)
