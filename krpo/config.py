@@ -114,7 +114,7 @@ def build(cls: type[T], data: Any, source: Source | None = None, *, prefix: str 
         raise BadInput(
             f"{source.at(prefix.rstrip('.'))}: {prefix.rstrip('.') or 'the file'} must be a mapping, found {data!r}"
         )
-    hints = _hints(cls)
+    hints = _hints(cast(Any, cls))
     fields = {f.name: f for f in dataclasses.fields(cast(Any, cls)) if f.init}
     for key in data:
         if key not in fields:

@@ -69,7 +69,7 @@ def stacked(parts: Mapping[str, Columns], kinds: Mapping[str, type], front: str 
     for name in dict.fromkeys([*kinds, *chain.from_iterable(parts.values())]):
         cells = [columns.get(name, np.full(sizes[key], np.nan)) for key, columns in parts.items()]
         kind = kinds.get(name, float)
-        joined = list(chain.from_iterable(cells)) if kind is str else np.concatenate([*cells, []]).astype(kind)
+        joined: Any = list(chain.from_iterable(cells)) if kind is str else np.concatenate([*cells, []]).astype(kind)
         whole[name] = pd.Series(joined, dtype=kind)
     return pd.DataFrame(whole)
 
