@@ -15,7 +15,7 @@ from fontTools import subset
 from matplotlib import font_manager
 
 WHOLE = "DejaVu Sans"
-CUT = "DejaVu Sans, cut"
+CUT = "DejaVu Sans of krpo"
 CHARACTERS = (*range(0x20, 0x7F), *range(0xA0, 0x100), *map(ord, "\u2013\u2014\u2026\u2212\u2248\u2260\u2264\u2265"))
 
 
@@ -23,8 +23,8 @@ CHARACTERS = (*range(0x20, 0x7F), *range(0xA0, 0x100), *map(ord, "\u2013\u2014\u
 def families() -> tuple[str, str]:
     """The families of `font.family`, known to matplotlib from here on; the file of the first is there until this
     process ends."""
-    options = subset.Options(name_IDs=["*"], notdef_outline=True, hinting=False)
-    options.drop_tables += ["FFTM"]
+    options = subset.Options(name_IDs=["*"], notdef_outline=True, hinting=False, legacy_kern=True)
+    options.drop_tables += ["FFTM", "GPOS", "GDEF"]  # kerning stands in `kern` too, which is cut faster
     font = subset.load_font(font_manager.findfont(WHOLE), options)
     cutter = subset.Subsetter(options)
     cutter.populate(unicodes=CHARACTERS)

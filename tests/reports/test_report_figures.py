@@ -270,7 +270,7 @@ def test_a_character_that_the_cut_font_lacks_comes_from_the_whole_one() -> None:
     def drawn(families: list[str]) -> bytes:
         mpl.rcParams["font.family"] = families
         figure, axes = style.panels(1, 1, 2, 1.5)
-        axes[0][0].set_title("AVA first \N{MINUS SIGN} \u0416\u03c3 of krpo")
+        axes[0][0].set_title("AVATAWAYToYeLTPA flip first \N{MINUS SIGN} \u0416\u03c3 of krpo")
         return style.save(figure, ["png"])["png"]
 
     with style.look():
