@@ -21,6 +21,7 @@ from reports.cli import main
 from reports.report import render_report
 
 NEED_MORE = {
+    "aggregates",
     "noise_sweep",
     "axis_sweep",
     "heat_map",
