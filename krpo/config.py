@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -113,7 +114,7 @@ def build(cls: type[T], data: Any, source: Source | None = None, *, prefix: str 
         raise BadInput(
             f"{source.at(prefix.rstrip('.'))}: {prefix.rstrip('.') or 'the file'} must be a mapping, found {data!r}"
         )
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cast(Any, cls))
     fields = {f.name: f for f in dataclasses.fields(cast(Any, cls)) if f.init}
     for key in data:
         if key not in fields:
@@ -129,6 +130,11 @@ def build(cls: type[T], data: Any, source: Source | None = None, *, prefix: str 
     except BadInput as error:  # a dataclass checks its own ranges in __post_init__ and names the key
         key = str(error).split(" ", 1)[0].strip("'")
         raise BadInput(f"{source.at(prefix + key)}: {prefix}{error}") from None
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def coerce(hint: Any, value: Any, source: Source, key: str) -> Any:

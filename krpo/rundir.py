@@ -35,6 +35,8 @@ from krpo.errors import BadInput
 
 Status = Literal["done", "failed", "running", "missing"]
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's where it is built in: eight times as fast
+
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a whole file or nothing: a temporary name beside it, then a rename."""
@@ -167,7 +169,7 @@ class RunDir:
     def spec(self) -> dict[str, Any]:
         """The stored specification as a plain mapping."""
         try:
-            data = yaml.safe_load(self.spec_file.read_text(encoding="utf-8"))
+            data = yaml.load(self.spec_file.read_text(encoding="utf-8"), Loader=_LOADER)
         except FileNotFoundError:
             raise BadInput(f"{self.spec_file}: no such file; {self.path} is no run directory") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import multiprocessing
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 
 from reports import figures, formats, record, results
-from reports.compare import Endpoint, endpoint
-from reports.figures import few, paired_difference, style
+from reports.compare import Endpoint, comparisons, endpoint
+from reports.figures import few, font, paired_difference, style
 from reports.formats import Table
-from reports.page import Picture, render_page, results_json
+from reports.page import Picture, findings, render_page, results_json
 from reports.selection import Selection
 from reports.tables import Study, read_study
 
@@ -30,48 +32,67 @@ def build_files(roots: Sequence[Path], selection: Selection) -> dict[str, bytes]
     end = endpoint(study)
     differences = paired_difference.table(study, end)
     shown = {name: figures.load(name).table(study, end) for name in (*figures.NAMES, *figures.DIAGNOSTICS)}
-    files, pictures = draw_all({name: few.marked(table, end) for name, table in shown.items() if not table.empty})
-    tables, records = result_tables(study, end, differences), record_tables(study)
+    with drawing({name: few.marked(table, end) for name, table in shown.items() if not table.empty}) as drawn:
+        compared = comparisons(differences)
+        found = findings(study, end, differences, compared)
+        tables, records = result_tables(study, end, compared), record_tables(study)
+        files, pictures = drawn()
     for table in [*tables, *records]:
         for kind, write in (("csv", formats.to_csv), ("md", formats.to_markdown), ("tex", formats.to_latex)):
             if len(table.frame):
                 files[f"tables/{table.name}.{kind}"] = write(table).encode()
-    files["results.json"] = results_json(study, end, differences, pictures).encode()
-    files["index.html"] = render_page(study, end, differences, pictures, tables, records).encode()
+    files["results.json"] = results_json(study, found, compared, pictures).encode()
+    files["index.html"] = render_page(study, end, found, pictures, tables, records).encode()
     return files
 
 
-def draw_all(tables: Mapping[str, pd.DataFrame]) -> tuple[dict[str, bytes], list[Picture]]:
-    """Save each figure's table, read it back, and draw from what was read: a figure has no other source than its CSV.
+Drawn = tuple[dict[str, bytes], Picture]
+"""The files of a figure by path, and what the page shows of it."""
 
-    Returns the files by path and what the page shows. Figures are drawn side by side, one process per core.
+
+@contextmanager
+def drawing(tables: Mapping[str, pd.DataFrame]) -> Iterator[Callable[[], tuple[dict[str, bytes], list[Picture]]]]:
+    """Begin to draw the figures, side by side and beside the caller, a process per core; what is handed out waits for
+    their files and what the page shows.
+
+    Each table is saved and read back: a figure has no other source than its CSV.
     """
     texts = {name: table.to_csv(index=False, lineterminator="\n") for name, table in tables.items()}
-    widths: tuple[style.Columns, ...] = (2, 1)
-    jobs = [(name, text, columns) for name, text in texts.items() for columns in widths]
-    workers = min(len(os.sched_getaffinity(0)), len(jobs)) if sys.platform == "linux" else 1
-    if workers > 1:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork")) as pool:
-            drawn = list(pool.map(draw, *zip(*jobs, strict=True)))
-    else:
-        drawn = [draw(*job) for job in jobs]
-    files = {f"figures/{name}.csv": text.encode() for name, text in texts.items()}
-    pictures = []
-    for (name, text, _), (wide, wide_size), (narrow, narrow_size) in zip(
-        jobs[::2], drawn[::2], drawn[1::2], strict=True
-    ):
-        files |= {f"figures/{name}.{kind}": content for kind, content in wide.items()}
-        files |= {f"figures/{name}-narrow.{kind}": content for kind, content in narrow.items()}
-        module, table = figures.load(name), read_table(text)
-        told = (module.TITLE, module.caption(table), module.alt(table))
-        pictures.append(Picture(name, *told, wide["svg"], wide_size, narrow["svg"], narrow_size))
-    return files, pictures
+    longest_first = sorted(texts, key=lambda name: -len(texts[name]))
+    jobs = (longest_first, [texts[name] for name in longest_first])
+
+    def together(drawn: Iterable[Drawn]) -> tuple[dict[str, bytes], list[Picture]]:
+        by_name = dict(zip(longest_first, drawn, strict=True))
+        files = {path: content for name in texts for path, content in by_name[name][0].items()}
+        return files, [by_name[name][1] for name in texts]
+
+    workers = min(len(os.sched_getaffinity(0)), len(texts)) if sys.platform == "linux" else 1
+    if workers < 2:
+        yield lambda: together(map(draw_figure, *jobs))
+        return
+    font.families()  # before there are several processes, each of which would make its own
+    fork = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(workers, fork, initializer=gc.freeze) as pool:  # what is inherited holds no garbage
+        begun = pool.map(draw_figure, *jobs)
+        yield lambda: together(begun)
 
 
-def draw(name: str, text: str, columns: style.Columns) -> tuple[dict[str, bytes], tuple[int, int]]:
-    """One figure from its CSV: the files by kind, and the size in CSS pixels."""
+def draw_figure(name: str, text: str) -> Drawn:
+    """One figure from its CSV, for two columns and for one."""
+    module, table = figures.load(name), read_table(text)
+    wide, wide_size = draw(name, table, 2)
+    narrow, narrow_size = draw(name, table, 1)
+    files = {f"figures/{name}.csv": text.encode()}
+    files |= {f"figures/{name}.{kind}": content for kind, content in wide.items()}
+    files |= {f"figures/{name}-narrow.{kind}": content for kind, content in narrow.items()}
+    told = (module.TITLE, module.caption(table), module.alt(table))
+    return files, Picture(name, *told, wide["svg"], wide_size, narrow["svg"], narrow_size)
+
+
+def draw(name: str, table: pd.DataFrame, columns: style.Columns) -> tuple[dict[str, bytes], tuple[int, int]]:
+    """The files by kind, and the size in CSS pixels."""
     with style.look():
-        figure = figures.load(name).draw(read_table(text), columns)
+        figure = figures.load(name).draw(table, columns)
         width, height = figure.get_size_inches()
         return style.save(figure, KINDS[columns]), (round(96 * width), round(96 * height))
 
@@ -86,15 +107,15 @@ def read_table(text: str) -> pd.DataFrame:
     )
 
 
-def result_tables(study: Study, end: Endpoint | None, differences: pd.DataFrame) -> list[Table]:
-    """What was found, in the order of the page."""
+def result_tables(study: Study, end: Endpoint | None, compared: pd.DataFrame) -> list[Table]:
+    """What was found, in the order of the page. ``compared``: all of `reports.compare.comparisons`."""
     learning = results.learning_table(study)
     extraction = results.extraction_table(study)
     if end is None:
         return [learning, extraction]
     return [
         results.main_table(study, end),
-        results.difference_table(end, differences),
+        results.difference_table(end, compared),
         results.aggregate_table(study, end),
         learning,
         results.metric_table(study, end),

@@ -57,20 +57,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         it.error("name a grid directory, as in runs/quick, or say --paper")
 
     def body() -> int:
-        if arguments.paper:
-            from reports.paper import render_paper
-
-            print(render_paper(arguments.output or Path("runs/paper")))
-            return 0
         if arguments.export:
             from reports.tables import export
 
             print(export(arguments.grids[0], arguments.export))
             return 0
-        from reports.report import render_report
-        from reports.selection import parse
+        if arguments.paper:
+            from reports.paper import render_paper
 
-        done = render_report(arguments.grids, arguments.output, parse(arguments.select, arguments.since))
+            done = render_paper(arguments.output or Path("runs/paper"))
+        else:
+            from reports.report import render_report
+            from reports.selection import parse
+
+            done = render_report(arguments.grids, arguments.output, parse(arguments.select, arguments.since))
         if not done.changed:
             print("nothing changed since this report was made", file=sys.stderr)
         print(done.page)

@@ -33,17 +33,12 @@ import pandas as pd
 
 from krpo.errors import BadInput
 from krpo.rundir import dumps, read_json
-from reports.rundirs import StoredRun, evaluation_frame, score_frame
-from reports.stored import Note, check_format
+from reports.rundirs import EVALUATIONS, QUESTIONS, SCORES, STEPS, Columns, StoredRun, stacked
+from reports.stored import MARKER, Note, check_format, is_compact
 
 FORMAT = 1
-MARKER = "study.json"
 TABLES = ("steps.csv.gz", "held_out.csv", "scores.csv", "evaluations.csv", "questions.csv.gz", "base.csv", "notes.csv")
 FILES = (MARKER, "grid.yaml", "runs.jsonl", *TABLES)
-
-
-def is_compact(root: Path) -> bool:
-    return (root / MARKER).is_file()
 
 
 def write_compact(folder: Path, root: Path, runs: Sequence[StoredRun], base: pd.DataFrame, notes: list[Note]) -> None:
@@ -57,10 +52,10 @@ def write_compact(folder: Path, root: Path, runs: Sequence[StoredRun], base: pd.
     files: dict[str, bytes] = {
         MARKER: (json.dumps({"format": FORMAT, "grid": runs[0].grid, "runs": len(runs)}, indent=1) + "\n").encode(),
         "runs.jsonl": "".join(dumps(row) + "\n" for row in facts).encode(),
-        "steps.csv.gz": _csv(_stacked({run.key: run.steps for run in runs})),
-        "held_out.csv": _csv(_stacked({run.key: run.held_out for run in runs})),
-        "scores.csv": _csv(_stacked({run.key: run.scores for run in runs})),
-        "evaluations.csv": _csv(_stacked({run.key: run.evaluations for run in runs})),
+        "steps.csv.gz": _csv(stacked({run.key: run.steps for run in runs}, STEPS)),
+        "held_out.csv": _csv(stacked({run.key: run.held_out for run in runs}, STEPS)),
+        "scores.csv": _csv(stacked({run.key: run.scores for run in runs}, SCORES)),
+        "evaluations.csv": _csv(stacked({run.key: run.evaluations for run in runs}, EVALUATIONS)),
         "questions.csv.gz": _csv(_wide({run.key: run.questions for run in runs})),
         "base.csv": _csv(base),
         "notes.csv": _csv(pd.DataFrame(every_note, columns=["where", "what", "excludes"])),
@@ -101,7 +96,7 @@ def read_compact(root: Path) -> tuple[list[StoredRun], list[Note]]:
     runs = []
     for fact in facts:
         key = fact["run"]
-        own = {name: by_run[name].get(key, empty[name]).drop(columns="run").reset_index(drop=True) for name in tables}
+        own = {name: _columns(by_run[name].get(key, empty[name]).drop(columns="run")) for name in tables}
         runs.append(
             StoredRun(
                 grid=str(marker["grid"]),
@@ -110,10 +105,10 @@ def read_compact(root: Path) -> tuple[list[StoredRun], list[Note]]:
                 reason=fact["reason"],
                 spec=fact["spec"],
                 manifest=fact["manifest"],
-                steps=own["steps.csv.gz"].astype({"step": int}),
-                held_out=own["held_out.csv"].astype({"step": int}),
-                scores=score_frame(own["scores.csv"]),
-                evaluations=evaluation_frame(own["evaluations.csv"].to_dict("records")),
+                steps=own["steps.csv.gz"],
+                held_out=own["held_out.csv"],
+                scores=own["scores.csv"],
+                evaluations=own["evaluations.csv"],
                 questions=_long(questions, key),
                 notes=tuple(note for note in told if note.where == key),
             )
@@ -123,17 +118,16 @@ def read_compact(root: Path) -> tuple[list[StoredRun], list[Note]]:
 
 
 def read_base(root: Path) -> pd.DataFrame:
-    return score_frame(_table(root / "base.csv"))
+    return _table(root / "base.csv").astype(SCORES)
 
 
-def _stacked(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    stacked = pd.concat([frame.assign(run=key) for key, frame in frames.items()], ignore_index=True)
-    return stacked[["run", *(column for column in stacked if column != "run")]]
-
-
-def _wide(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
+def _wide(questions: dict[str, Columns]) -> pd.DataFrame:
     keys = ["task", "question"]
-    columns = [frame.set_index(keys).right.rename(key) for key, frame in frames.items() if len(frame)]
+    columns = [
+        pd.DataFrame(own).astype(QUESTIONS).set_index(keys).right.rename(run)
+        for run, own in questions.items()
+        if len(own["right"])
+    ]
     if not columns:
         return pd.DataFrame(columns=keys)
     wide = pd.concat(columns, axis=1)
@@ -141,11 +135,17 @@ def _wide(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return (wide.astype("Int64") if whole else wide).reset_index()
 
 
-def _long(wide: pd.DataFrame, key: str) -> pd.DataFrame:
-    if key not in wide:
-        return pd.DataFrame({"task": [], "question": [], "right": []}).astype({"task": str, "question": str})
-    own = wide[["task", "question", key]].rename(columns={key: "right"}).dropna(subset="right")
-    return own.astype({"right": float}).reset_index(drop=True)
+def _long(wide: pd.DataFrame, key: str) -> Columns:
+    own = (
+        wide[["task", "question", key]].dropna(subset=key)
+        if key in wide
+        else pd.DataFrame(columns=[*wide.columns[:2], key])
+    )
+    return _columns(own.rename(columns={key: "right"}))
+
+
+def _columns(frame: pd.DataFrame) -> Columns:
+    return {str(name): frame[name].to_numpy() for name in frame}
 
 
 TEXT = ("run", "task", "question", "metric", "level", "settings", "policy", "where", "what")

@@ -15,7 +15,6 @@ from krpo.rundir import dumps
 from reports.compare import (
     Endpoint,
     base_scores,
-    comparisons,
     contrast,
     final_scores,
     primary_comparisons,
@@ -45,16 +44,24 @@ class Picture:
     narrow_size: tuple[int, int]
 
 
+@dataclass(frozen=True)
+class Findings:
+    """The finding on the primary endpoint, its conditions one by one, and what else was compared."""
+
+    main: Verdict
+    conditions: list[Verdict]
+    further: list[Verdict]
+
+
 def render_page(
     study: Study,
     end: Endpoint | None,
-    differences: pd.DataFrame,
+    found: Findings,
     pictures: Sequence[Picture],
     tables: Sequence[Table],
     records: Sequence[Table],
 ) -> str:
-    """The page as HTML. ``differences``: the table of `reports.figures.paired_difference`."""
-    found = findings(study, end, differences)
+    """The page as HTML."""
     return (
         environment()
         .get_template("page.html")
@@ -80,27 +87,19 @@ def render_page(
     )
 
 
-@dataclass(frozen=True)
-class Findings:
-    """The finding on the primary endpoint, its conditions one by one, and what else was compared."""
-
-    main: Verdict
-    conditions: list[Verdict]
-    further: list[Verdict]
-
-
-def findings(study: Study, end: Endpoint | None, differences: pd.DataFrame) -> Findings:
-    """All verdicts. ``differences``: the table of `reports.figures.paired_difference`."""
+def findings(study: Study, end: Endpoint | None, differences: pd.DataFrame, compared: pd.DataFrame) -> Findings:
+    """All verdicts. ``differences``: the table of `reports.figures.paired_difference`; ``compared``: their
+    `comparisons`."""
     if end is None:
         nothing = f"Nothing can be said yet: none of {len(study.runs)} runs is both finished and evaluated."
         return Findings(Verdict("nothing", nothing), [], [])
     primary = primary_comparisons(end, differences)
     several = [judge_row(end, row, len(primary)) for _, row in primary.iterrows()] if len(primary) > 1 else []
-    rest = differences[
-        (differences.level == end.level)
-        & ~((differences.estimator == end.treatment) & differences.condition.isin(end.conditions))
+    rest = compared[
+        (compared.level == end.level)
+        & ~((compared.estimator == end.treatment) & compared.condition.isin(end.conditions))
     ]
-    further = [judge_row(end, row) for _, row in comparisons(rest).iterrows()]
+    further = [judge_row(end, row) for _, row in rest.iterrows()]
     return Findings(judge(end, primary), several, further)
 
 
@@ -196,12 +195,9 @@ def encoded(picture: Picture) -> dict[str, Any]:
     }
 
 
-def results_json(
-    study: Study, end: Endpoint | None, differences: pd.DataFrame, pictures: Sequence[Picture] = ()
-) -> str:
+def results_json(study: Study, found: Findings, compared: pd.DataFrame, pictures: Sequence[Picture] = ()) -> str:
     """The finding for programs: the same words and numbers as on the page."""
-    verdict = findings(study, end, differences).main
-    rows = comparisons(differences).to_dict("records")
+    verdict, rows = found.main, compared.to_dict("records")
     return (
         dumps(
             {

@@ -14,8 +14,8 @@ from typing import Any
 from krpo import __version__
 from krpo.errors import BadInput
 from krpo.rundir import write_text
-from reports.compact import is_compact
-from reports.report import check_writable, is_probe, render_report
+from reports.report import Rendered, check_writable, is_probe, render_report
+from reports.stored import is_compact
 from reports.templates import environment, page_style
 
 DATA = Path(__file__).parent / "data"
@@ -43,8 +43,8 @@ PARTS = (
 """In the order of the page. A study that is stored under another name follows them."""
 
 
-def render_paper(out: str | Path = Path("runs/paper"), data: str | Path = DATA) -> Path:
-    """Render every study stored under ``data`` and the page that leads to them; returns its path.
+def render_paper(out: str | Path = Path("runs/paper"), data: str | Path = DATA) -> Rendered:
+    """Render every study stored under ``data`` and the page that leads to them; what has not changed is left alone.
 
     Raises `BadInput` where no study is stored, or where ``out`` cannot be written.
     """
@@ -56,10 +56,8 @@ def render_paper(out: str | Path = Path("runs/paper"), data: str | Path = DATA) 
     known = {part.name: part for part in PARTS}
     parts = [part for part in PARTS if part.name in stored]
     parts += [Part(name, name.replace("_", " "), ("paired_difference",)) for name in stored if name not in known]
-    chapters = []
-    for part in parts:
-        page = render_report(data / part.name, folder / part.name).page
-        chapters.append(_chapter(part, page.parent))
+    rendered = [render_report(data / part.name, folder / part.name) for part in parts]
+    chapters = [_chapter(part, done.page.parent) for part, done in zip(parts, rendered, strict=True)]
     missing = [part for part in PARTS if part.name not in stored]
     text = (
         environment()
@@ -71,8 +69,11 @@ def render_paper(out: str | Path = Path("runs/paper"), data: str | Path = DATA) 
             version=__version__,
         )
     )
-    write_text(folder / "index.html", text)
-    return folder / "index.html"
+    page = folder / "index.html"
+    changed = not page.is_file() or page.read_text(encoding="utf-8") != text
+    if changed:
+        write_text(page, text)
+    return Rendered(page, changed or any(done.changed for done in rendered))
 
 
 def _chapter(part: Part, folder: Path) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from krpo.config import build, load_yaml, to_plain
 from krpo.errors import BadInput
 from krpo.rundir import RunDir, find_runs
 from krpo.spec import RunSpec, canonical, field_names
-from reports.compact import is_compact, read_base, read_compact
+from reports.compact import read_base, read_compact
 from reports.names import named
-from reports.rundirs import SCORES, StoredRun, read_evaluations, read_run, score_frame
-from reports.stored import FORMAT, Note, check_format
+from reports.rundirs import SCORES, StoredRun, read_evaluations, read_run, stacked
+from reports.stored import FORMAT, Note, check_directory, check_format, is_compact
 
 Plan = Mapping[str, Any]
 """A grid file's content; empty where a directory has none."""
@@ -70,8 +70,9 @@ def stored_runs(root: Path, plan: Plan, notes: list[Note]) -> list[StoredRun]:
             else:
                 read.append(one)
     found = []
+    wanted = _wanted(plan)
     for one in read:
-        if _belongs(one.spec, plan):
+        if _belongs(one.spec, wanted):
             found.append(one)
         else:
             notes.append(Note(one.key, "is not part of the grid file as it stands now", excludes=True))
@@ -84,12 +85,9 @@ def base_scores_of(root: Path, notes: list[Note]) -> pd.DataFrame:
     """The scores of the untrained policies beside a grid's runs: policy, then `SCORES`."""
     if is_compact(root):
         return read_base(root)
-    parts = []
-    for folder in sorted(root.glob("base/*/eval")):
-        policy = folder.parent.name
-        parts.append(read_evaluations(folder, notes, f"base/{policy}")[0].assign(policy=policy))
-    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["policy", *SCORES])
-    return score_frame(frame[["policy", *SCORES]])
+    folders = {folder.parent.name: folder for folder in sorted(root.glob("base/*/eval"))}
+    found = {policy: read_evaluations(folder, notes, f"base/{policy}")[0] for policy, folder in folders.items()}
+    return stacked(found, SCORES, front="policy")
 
 
 def once(runs: Sequence[StoredRun], notes: list[Note]) -> list[StoredRun]:
@@ -114,11 +112,7 @@ def _age(one: StoredRun) -> tuple[bool, float]:
 
 
 def _run_dirs(root: Path) -> list[RunDir]:
-    if not root.is_dir():
-        beside = sorted(p.name for p in root.parent.iterdir() if p.is_dir()) if root.parent.is_dir() else []
-        raise BadInput(
-            f"{root}: no such directory" + (f"; {root.parent} holds {', '.join(beside[:5])}" if beside else "")
-        )
+    check_directory(root)
     has_plan = (root / "grid.yaml").exists()
     below = sorted(p.parent.name for p in root.glob("*/grid.yaml"))
     if below and not has_plan:
@@ -129,17 +123,26 @@ def _run_dirs(root: Path) -> list[RunDir]:
     raise BadInput(f"{root}: {what}; make one with krpo-ablate --grid FILE")
 
 
-def _belongs(spec: Mapping[str, Any], plan: Plan) -> bool:
-    """Whether the grid file asks for this run. Without a grid file, or with one that cannot be understood, it does."""
+def _wanted(plan: Plan) -> dict[str, list[Any]]:
+    """The values that a grid file asks for, by setting; empty without a grid file, or with one that cannot be
+    understood."""
     axes, seeds, base = plan.get("axes") or {}, plan.get("seeds"), plan.get("base") or {}
     if not isinstance(axes, dict) or not isinstance(base, dict) or not all(isinstance(v, list) for v in axes.values()):
-        return True
+        return {}
     wanted = {key: [value] for key, value in base.items()} | axes
     if isinstance(seeds, list) and seeds:
         wanted["seed"] = seeds
+    return {
+        key: [_resolved({key: value}).get(key) for value in values]
+        for key, values in wanted.items()
+        if key in field_names()
+    }
+
+
+def _belongs(spec: Mapping[str, Any], wanted: Mapping[str, list[Any]]) -> bool:
+    """Whether the grid file asks for this run."""
     here = _resolved(spec)
-    known = [(key, values) for key, values in wanted.items() if key in field_names()]
-    return all(any(here.get(key) == _resolved({key: value}).get(key) for value in values) for key, values in known)
+    return all(here.get(key) in values for key, values in wanted.items())
 
 
 def _resolved(spec: Mapping[str, Any]) -> dict[str, Any]:

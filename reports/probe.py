@@ -12,7 +12,7 @@ from krpo.config import Named
 from krpo.errors import BadInput
 from krpo.rundir import dumps
 from reports import formats
-from reports.build import draw_all
+from reports.build import drawing
 from reports.figures import gradient_variance
 from reports.formats import Column, Table
 from reports.names import estimator_name, noise_name
@@ -48,7 +48,8 @@ def _condition(label: str) -> str:
 def probe_files(root: Path) -> dict[str, bytes]:
     """Every file of the report by its path below the report's folder."""
     probe = read_probe(root)
-    files, pictures = draw_all({gradient_variance.NAME: gradient_variance.table(probe)})
+    with drawing({gradient_variance.NAME: gradient_variance.table(probe)}) as drawn:
+        files, pictures = drawn()
     table = variance_table(probe)
     for kind, write in (("csv", formats.to_csv), ("md", formats.to_markdown), ("tex", formats.to_latex)):
         files[f"tables/{table.name}.{kind}"] = write(table).encode()

@@ -15,10 +15,11 @@ from pathlib import Path
 from krpo.errors import BadInput
 from krpo.rundir import dumps, find_runs, write_text
 from reports.selection import Selection, parse
+from reports.stored import check_directory
 
 STATE = ".state.json"
 COMPACT = ("study.json", "runs.jsonl", "*.csv", "*.csv.gz")
-LIBRARIES = ("numpy", "scipy", "pandas", "matplotlib", "jinja2")
+LIBRARIES = ("numpy", "scipy", "pandas", "matplotlib", "fonttools", "jinja2")
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 _USED = ("__init__", "config", "errors", "rundir", "spec", "streams")  # of krpo
 _RUN_FILES = ("spec.yaml", "manifest.json", "metrics.jsonl", "heldout.jsonl", "DONE", "FAILED")
@@ -62,6 +63,8 @@ def render_report(
         _digest(folder / name) == digest for name, digest in before["files"].items()
     ):
         return Rendered(page, changed=False)
+    for one in roots:
+        check_directory(one)
     check_writable(folder)
     files = _files(roots, selection)
     try:

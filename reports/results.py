@@ -11,7 +11,7 @@ import pandas as pd
 from eval.comparison import paired_difference
 from krpo.streams import generator
 from reports import formats, statistics
-from reports.compare import Endpoint, base_scores, comparisons, final_scores, summarise
+from reports.compare import Endpoint, base_scores, final_scores, summarise
 from reports.formats import Column, Table
 from reports.names import estimator_name
 from reports.rundirs import DISAGREE
@@ -48,7 +48,7 @@ def main_table(study: Study, end: Endpoint) -> Table:
     return Table("accuracy", "Final held-out accuracy", frame, columns, note)
 
 
-def difference_table(end: Endpoint, differences: pd.DataFrame) -> Table:
+def difference_table(end: Endpoint, compared: pd.DataFrame) -> Table:
     """The paired comparisons, with everything that is needed to judge them."""
     columns = [
         CONDITION,
@@ -70,7 +70,7 @@ def difference_table(end: Endpoint, differences: pd.DataFrame) -> Table:
         "deviation of the differences. Detectable: the true difference that this many seeds with this spread find with "
         "80% power."
     )
-    return Table("differences", "Differences, paired by seed", comparisons(differences), columns, note)
+    return Table("differences", "Differences, paired by seed", compared, columns, note)
 
 
 def aggregate_table(study: Study, end: Endpoint) -> Table:
@@ -225,32 +225,28 @@ def flip_table(study: Study, end: Endpoint) -> Table:
     """T7: question by question, on the same seed: where the arm is better, where the baseline is."""
     own = study.questions[study.questions.task == end.task]
     of_task = study.evaluations[study.evaluations.task == end.task].set_index("run").samples
+    keys = ["condition", "seed", "question"]
+    pairs = own[own.estimator != end.baseline].merge(
+        own[own.estimator == end.baseline][[*keys, "right"]], on=keys, suffixes=("_a", "_b")
+    )
     rows = []
-    for condition, of_condition in own.groupby("condition", sort=False):
-        arms = dict(list(of_condition.groupby("estimator", sort=False)))
-        if end.baseline not in arms:
-            continue
-        base = dict(list(arms[end.baseline].groupby("seed")))
-        for arm, of_arm in arms.items():
-            found = []
-            for seed, answers in of_arm.groupby("seed") if arm != end.baseline else ():
-                if seed not in base:
-                    continue
-                both = answers.merge(base[seed], on="question", suffixes=("_a", "_b"))
-                samples = float(of_task.get(answers.run.iloc[0], np.nan))
-                if len(both) > 1 and samples >= 1:
-                    found.append(paired_difference(both.right_a / samples, both.right_b / samples))
-            if found:
-                rows.append(
-                    {
-                        "condition": condition, "estimator": arm, "pairs": len(found), "questions": found[0].n,
-                        "both": np.mean([d.both for d in found]), "higher": np.mean([d.only_a for d in found]),
-                        "lower": np.mean([d.only_b for d in found]), "same": np.mean([d.same for d in found]),
-                        "stderr": np.mean([d.stderr for d in found]),
-                        "rejected": f"{sum(d.p_value < 0.05 for d in found)} of {len(found)}",
-                        "method": found[0].method,
-                    }
-                )  # fmt: skip
+    for (condition, arm), of_arm in pairs.groupby(["condition", "estimator"], sort=False):
+        found = []
+        for _, both in of_arm.groupby("seed"):
+            samples = float(of_task.get(both.run.iloc[0], np.nan))
+            if len(both) > 1 and samples >= 1:
+                found.append(paired_difference(both.right_a / samples, both.right_b / samples))
+        if found:
+            rows.append(
+                {
+                    "condition": condition, "estimator": arm, "pairs": len(found), "questions": found[0].n,
+                    "both": np.mean([d.both for d in found]), "higher": np.mean([d.only_a for d in found]),
+                    "lower": np.mean([d.only_b for d in found]), "same": np.mean([d.same for d in found]),
+                    "stderr": np.mean([d.stderr for d in found]),
+                    "rejected": f"{sum(d.p_value < 0.05 for d in found)} of {len(found)}",
+                    "method": found[0].method,
+                }
+            )  # fmt: skip
     columns = [
         CONDITION,
         ARM,

@@ -6,8 +6,9 @@ What was torn, missing or no number is left out and counted in the run's notes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,19 @@ WALL_DIGITS = 4
 COUNTS = ("answers", "answers_cut", "not_extracted", "timed_out", "prompts_cut", "mean_tokens")
 """What an evaluation counts on the way, as its summary calls it."""
 
-SCORES = ["task", "metric", "primary", "level", "value", "stderr", "n"]
-EVALUATIONS = ["task", "settings", "questions", "samples", *COUNTS]
+SCORES = {"task": str, "metric": str, "primary": bool, "level": str, "value": float, "stderr": float, "n": float}
+EVALUATIONS = {"task": str, "settings": str} | dict.fromkeys(("questions", "samples", *COUNTS), float)
+QUESTIONS = {"task": str, "question": str, "right": float}
+STEPS = {"step": int}
+"""What each table of a run has at least, with its type; any further column is a number."""
+
 DISAGREE = "disagree: "
 """In front of a pair of metrics: the share of answers on which the two differ."""
+
+
+Columns = Mapping[str, Sequence[Any] | np.ndarray]
+"""A table as columns of equal length. A frame is made once for all runs (`stacked`): one for each would cost more than
+reading it."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +51,27 @@ class StoredRun:
     reason: str  # of a failure
     spec: Mapping[str, Any]
     manifest: Mapping[str, Any]  # keys dotted
-    steps: pd.DataFrame  # step, and every numeric column of metrics.jsonl ("wall/..." flattened)
-    held_out: pd.DataFrame  # the same of heldout.jsonl
-    scores: pd.DataFrame  # SCORES; level `all` is the whole task
-    evaluations: pd.DataFrame  # EVALUATIONS and shares of disagreement; a row per task
-    questions: pd.DataFrame  # task, question, right: the primary metric summed over the question's samples
+    steps: Columns  # step, and every numeric column of metrics.jsonl ("wall/..." flattened)
+    held_out: Columns  # the same of heldout.jsonl
+    scores: Columns  # SCORES; level `all` is the whole task
+    evaluations: Columns  # EVALUATIONS and shares of disagreement; a row per task
+    questions: Columns  # task, question, right: the primary metric summed over the question's samples
     notes: tuple[Note, ...]
+
+
+def stacked(parts: Mapping[str, Columns], kinds: Mapping[str, type], front: str = "run") -> pd.DataFrame:
+    """The tables below each other as one frame, the key of each in front; a number that one of them lacks is NaN.
+
+    ``kinds``: the columns that are always there, with their types.
+    """
+    sizes = {key: len(next(iter(columns.values()), ())) for key, columns in parts.items()}
+    whole = {front: pd.Series([key for key, size in sizes.items() for _ in range(size)], dtype=str)}
+    for name in dict.fromkeys([*kinds, *chain.from_iterable(parts.values())]):
+        cells = [columns.get(name, np.full(sizes[key], np.nan)) for key, columns in parts.items()]
+        kind = kinds.get(name, float)
+        joined: Any = list(chain.from_iterable(cells)) if kind is str else np.concatenate([*cells, []]).astype(kind)
+        whole[name] = pd.Series(joined, dtype=kind)
+    return pd.DataFrame(whole)
 
 
 def read_run(run: RunDir, grid: str) -> StoredRun | None:
@@ -60,13 +85,14 @@ def read_run(run: RunDir, grid: str) -> StoredRun | None:
     status = run.status()
     failure = read_object(run.failed_file, notes, run.key) if status == "failed" else {}
     steps = _curve(run.metrics_file, notes, run.key)
+    rows = len(steps["step"])
     for key in ("reward", "reward_observed", "accuracy", "loss"):
         if missing := int((~np.isfinite(steps[key])).sum()) if key in steps else 0:
-            told = f"{key} is missing or not a number at {missing} of {len(steps)} steps; the means leave these out"
+            told = f"{key} is missing or not a number at {missing} of {rows} steps; the means leave these out"
             notes.append(Note(run.key, told))
     asked = int(data.get("steps") or 0)
-    if status == "done" and len(steps) < asked:
-        notes.append(Note(run.key, f"has metrics of {len(steps)} steps of {asked}"))
+    if status == "done" and rows < asked:
+        notes.append(Note(run.key, f"has metrics of {rows} steps of {asked}"))
     done = status == "done"
     scores, evaluations = read_evaluations(run.eval, notes, run.key) if done else read_evaluations(Path(), [], "")
     return StoredRun(
@@ -85,34 +111,40 @@ def read_run(run: RunDir, grid: str) -> StoredRun | None:
     )
 
 
-def _curve(file: Path, notes: list[Note], where: str) -> pd.DataFrame:
-    """A row per step; of a step written twice the later row; what is no number is no column."""
+def _curve(file: Path, notes: list[Note], where: str) -> Columns:
+    """A value per step; of a step written twice the later one; what is no number is no column."""
     rows = read_rows(file, notes, where)
-    columns: dict[str, list[Any]] = {}
-    for i, row in enumerate(rows):
-        wall = row.get("wall")
-        if isinstance(wall, dict):
-            row = row | {f"wall/{key}": _shortened(value) for key, value in wall.items()}
-        for key, value in row.items():
-            if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
-                if key not in columns:
-                    columns[key] = [np.nan] * len(rows)
-                columns[key][i] = np.nan if value is None else value
-    frame = pd.DataFrame({key: np.asarray(values, dtype=np.float64) for key, values in columns.items()})
-    if frame.empty or "step" not in frame:
-        return pd.DataFrame({"step": np.asarray([], dtype=np.int64)})
-    frame = frame[np.isfinite(frame["step"])]
-    if twice := int(frame["step"].duplicated().sum()):
+    for row in rows:
+        if isinstance(wall := row.get("wall"), dict):
+            row |= {f"wall/{key}": _shortened(value) for key, value in wall.items()}
+    blank: dict[str, Any] = dict.fromkeys(chain.from_iterable(rows))
+    columns = zip(blank, zip(*((blank | row).values() for row in rows), strict=True), strict=False)
+    known = {key: numbers for key, values in columns if (numbers := _numbers(values)) is not None}
+    if "step" not in known:
+        return {"step": np.asarray([], dtype=np.int64)}
+    written = np.flatnonzero(np.isfinite(known["step"]))
+    steps, last = np.unique(known["step"][written][::-1], return_index=True)
+    if twice := written.size - steps.size:
         notes.append(Note(where, f"{file.name} has {twice} steps twice (a resumed run); the later row counts"))
-        frame = frame.drop_duplicates("step", keep="last")
-    return frame.astype({"step": np.int64}).sort_values("step", kind="stable").reset_index(drop=True)
+    chosen = written[::-1][last]
+    return {key: values[chosen] for key, values in known.items()} | {"step": steps.astype(np.int64)}
+
+
+def _numbers(values: Sequence[Any]) -> np.ndarray | None:
+    """A column of numbers, NaN where there is none; None for a column without any, unless all it holds is nulls."""
+    kinds = set(map(type, values))
+    if not kinds <= {float, int, type(None)}:
+        values = [value if type(value) in (float, int) else None for value in values]
+        if not kinds & {float, int}:
+            return None
+    return np.asarray(values, dtype=np.float64)
 
 
 def _shortened(value: Any) -> Any:
     return float(f"{value:.{WALL_DIGITS}g}") if isinstance(value, float) else value
 
 
-def read_evaluations(folder: Path, notes: list[Note], where: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_evaluations(folder: Path, notes: list[Note], where: str) -> tuple[Columns, Columns]:
     """The scores and the counts of the evaluation summaries in a folder.
 
     Scores over k samples are metrics of their own: `pass@4`, `all@4`, `maj@4`.
@@ -141,7 +173,7 @@ def read_evaluations(folder: Path, notes: list[Note], where: str) -> tuple[pd.Da
                 continue
             row = {"task": task, "metric": metric, "primary": metric == primary, "level": level, "value": float(value)}
             scores.append(row | {"stderr": facts.get("stderr"), "n": facts.get("n")})
-    return score_frame(pd.DataFrame(scores, columns=SCORES)), evaluation_frame(evaluations)
+    return _columns(scores, SCORES), _columns(evaluations, EVALUATIONS)
 
 
 def _scores_of(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
@@ -155,30 +187,31 @@ def _scores_of(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
             yield "all", f"{kind}@{k}", score
 
 
-def score_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """SCORES with their types, however they were read."""
-    return frame.astype({"primary": bool, "value": float, "stderr": float, "n": float})
+def _columns(rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, type]) -> Columns:
+    return {
+        name: [row.get(name) for row in rows]
+        if kinds.get(name) is str
+        else np.asarray([row.get(name) for row in rows], dtype=kinds.get(name, float))
+        for name in dict.fromkeys([*kinds, *chain.from_iterable(rows)])
+    }
 
 
-def evaluation_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=list(dict.fromkeys([*EVALUATIONS, *(key for row in rows for key in row)])))
-    return frame.astype({key: float for key in frame if key not in ("task", "settings")})
-
-
-def _questions(
-    folder: Path, evaluations: pd.DataFrame, scores: pd.DataFrame, notes: list[Note], where: str
-) -> pd.DataFrame:
+def _questions(folder: Path, evaluations: Columns, scores: Columns, notes: list[Note], where: str) -> Columns:
     """How often each question was answered rightly, from the records beside the summaries; empty without records."""
-    parts = []
-    primary = dict(zip(scores[scores.primary].task, scores[scores.primary].metric, strict=True))
-    for task in evaluations.task:
+    primary = {
+        task: metric
+        for task, metric, yes in zip(*(scores[k] for k in ("task", "metric", "primary")), strict=True)
+        if yes
+    }
+    tasks, questions, right = [], [], []
+    for task in evaluations["task"]:
         sums: dict[str, float] = {}
         for row in read_rows(folder / f"{task}.jsonl", notes, where):
             verdict = (row.get("verdicts") or {}).get(primary.get(task))
             if isinstance(verdict, (int, float)):
                 question = str(row.get("question_id"))
                 sums[question] = sums.get(question, 0.0) + verdict
-        parts.append(pd.DataFrame({"task": task, "question": list(sums), "right": list(sums.values())}))
-    empty = pd.DataFrame({"task": [], "question": [], "right": []})
-    frame = pd.concat(parts, ignore_index=True) if parts else empty
-    return frame.astype({"task": str, "question": str, "right": float})
+        tasks += [task] * len(sums)
+        questions += list(sums)
+        right += list(sums.values())
+    return {"task": tasks, "question": questions, "right": np.asarray(right, dtype=np.float64)}

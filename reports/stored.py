@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from krpo.errors import BadInput
+from krpo.errors import BadInput, nearest
 from krpo.rundir import read_json
+
+MARKER = "study.json"
+"""The file by which an exported study is known (`reports.compact`)."""
 
 FORMAT = 1
 """The newest `format` of a grid file or an evaluation summary that this code can read."""
@@ -25,6 +28,21 @@ class Note:
     where: str
     what: str
     excludes: bool = False
+
+
+def is_compact(root: Path) -> bool:
+    """Whether a folder is an exported study."""
+    return (root / MARKER).is_file()
+
+
+def check_directory(root: Path) -> None:
+    """Raises `BadInput` where there is no directory, naming what there is to report on beside it."""
+    if root.is_dir():
+        return
+    if root.exists():
+        raise BadInput(f"{root}: is a file; name a grid's directory, as in {root.parent}")
+    beside = sorted(p.name for p in root.parent.glob("*") if (p / "grid.yaml").exists() or is_compact(p))
+    raise BadInput(f"{root}: no such directory" + (f"; {nearest(root.name, beside)}" if beside else ""))
 
 
 def check_format(value: Any, path: Path, newest: int) -> None:

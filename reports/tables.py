@@ -24,7 +24,7 @@ from krpo.spec import canonical
 from reports.compact import write_compact
 from reports.names import condition_name, named
 from reports.plan import Plan, axis_order, base_scores_of, once, planned_runs, read_plan, stored_runs
-from reports.rundirs import StoredRun
+from reports.rundirs import EVALUATIONS, QUESTIONS, SCORES, STEPS, Columns, StoredRun, stacked
 from reports.selection import Selection
 from reports.stored import Note
 
@@ -85,8 +85,9 @@ def read_study(roots: Sequence[str | Path], selection: Selection = EVERYTHING) -
     if not done:
         counts = ", ".join(f"{n} {status}" for status, n in runs.status.value_counts().items())
         raise BadInput(f"{paths[0]}: none of {len(runs)} runs has finished ({counts}); there is nothing to report yet")
-    evaluations = _joined(runs, {one.key: one.evaluations for one in done})
-    scores, evaluations = _comparable(_joined(runs, {one.key: one.scores for one in done}), evaluations, notes)
+    evaluations = _joined(runs, {one.key: one.evaluations for one in done}, EVALUATIONS)
+    scores = _joined(runs, {one.key: one.scores for one in done}, SCORES)
+    scores, evaluations = _comparable(scores, evaluations, notes)
     base = pd.concat([base_scores_of(path, notes) for path in paths], ignore_index=True)
     return Study(
         names=tuple(str(plan.get("name") or path.resolve().name) for path, plan in zip(paths, plans, strict=True)),
@@ -97,7 +98,7 @@ def read_study(roots: Sequence[str | Path], selection: Selection = EVERYTHING) -
         held_out=_curves(runs, {one.key: one.held_out for one in done}),
         scores=scores,
         evaluations=evaluations,
-        questions=_joined(runs, {one.key: one.questions for one in done}),
+        questions=_joined(runs, {one.key: one.questions for one in done}, QUESTIONS),
         base=base.drop_duplicates(["policy", "task", "metric", "level"]).reset_index(drop=True),
         specs={one.key: one.spec for one in stored},
         manifests={one.key: one.manifest for one in stored},
@@ -137,7 +138,7 @@ def _describe(stored: Sequence[StoredRun], plans: Sequence[Plan]) -> pd.DataFram
                 "status": one.status,
                 "reason": one.reason,
                 "steps": int(spec.get("steps") or 0),
-                "rows": len(one.steps),
+                "rows": len(one.steps["step"]),
                 "policy": str(spec.get("policy", "")),
                 "task": named(spec.get("task")).label,
             }
@@ -184,17 +185,18 @@ def _ranks(values: Sequence[Any]) -> list[int]:
     return [place[repr(canonical(value))] for value in values]
 
 
-def _curves(runs: pd.DataFrame, curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def _curves(runs: pd.DataFrame, curves: Mapping[str, Columns]) -> pd.DataFrame:
     """All curves below each other, `step` and then the other columns by name."""
-    frame = _joined(runs, curves)
+    frame = _joined(runs, curves, STEPS)
     front = [*DESCRIPTION, "step"]
     return frame[[*front, *sorted(column for column in frame if column not in front)]]
 
 
-def _joined(runs: pd.DataFrame, frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The frames of the runs below each other, in the order of ``runs``, each with its run's description in front."""
-    stacked = pd.concat([frames[run].assign(run=run) for run in runs.run if run in frames], ignore_index=True)
-    return runs[DESCRIPTION].merge(stacked, on="run", how="inner")
+def _joined(runs: pd.DataFrame, parts: Mapping[str, Columns], kinds: Mapping[str, type]) -> pd.DataFrame:
+    """The tables of the runs below each other, in the order of ``runs``, each with its run's description in front."""
+    own = stacked({run: parts[run] for run in runs.run if run in parts}, kinds)
+    described = runs[DESCRIPTION].set_index("run", drop=False).loc[own.run].reset_index(drop=True)
+    return pd.concat([described, own.drop(columns="run")], axis=1)
 
 
 def _comparable(

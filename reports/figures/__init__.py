@@ -24,6 +24,7 @@ DIAGNOSTICS = (
     "accuracy_by_tokens",
     "krpo_return",
     "pass_at_k",
+    "aggregates",
     "improvement",
     "performance_profile",
     "noise_floor",

@@ -53,6 +53,7 @@ def draw_curves(
     looks = style.looks(table.estimator)
     across = 1 if columns == 1 else min(len(conditions), 4)
     blocks = math.ceil(len(conditions) / across)
+    parts = dict(list(table.groupby(["metric", "condition", "estimator"], sort=False)))
     figure, axes = style.panels(len(metrics) * blocks, across, columns, height, sharex=True)
     for i, metric in enumerate(metrics):
         used: list[Axes] = []
@@ -61,8 +62,7 @@ def draw_curves(
             ax = axes[row][column]
             used.append(ax)
             for arm in looks:
-                part = table[(table.metric == metric) & (table.condition == condition) & (table.estimator == arm)]
-                if not part.empty:
+                if (part := parts.get((metric, condition, arm))) is not None:
                     _arm(ax, part, looks[arm], faint=0.35 if len(looks) <= 2 else 0.18 if len(looks) <= 4 else 0.1)
             single = len(conditions) == 1 and condition == "clean"
             if row == 0 or columns == 1 or blocks > 1:
@@ -90,10 +90,9 @@ def draw_curves(
 
 def _arm(ax: Axes, part: pd.DataFrame, look: style.Look, faint: float) -> None:
     colour, dashes, _ = look
-    curves = part.pivot_table(index="seed", columns="step", values="value")
-    steps, y_ST = curves.columns.to_numpy(dtype=float), curves.to_numpy(dtype=float)
+    steps, y_ST = by_seed(part, "value")
     if "x" in part:  # the curve stands at another quantity than steps, and each seed has its own
-        x_ST = part.pivot_table(index="seed", columns="step", values="x").to_numpy(dtype=float)
+        x_ST = by_seed(part, "x")[1]
         steps = np.nanmean(x_ST, axis=0)
     else:
         x_ST = np.broadcast_to(steps, y_ST.shape)
@@ -103,6 +102,16 @@ def _arm(ax: Axes, part: pd.DataFrame, look: style.Look, faint: float) -> None:
     ax.fill_between(steps, band.low_T, band.high_T, color=colour, alpha=0.16 if faint > 0.1 else 0.1, linewidth=0)
     ax.plot(steps, band.mean_T, color=colour, linestyle=dashes)
     ax.autoscale_view()
+
+
+def by_seed(part: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps [T] and the column's values [S, T]: the mean where a seed has a step twice, NaN where it has none."""
+    _, s = np.unique(part.seed, return_inverse=True)
+    steps, t = np.unique(part.step, return_inverse=True)
+    counts, sums = np.zeros((2, s.max() + 1, steps.size))
+    np.add.at(counts, (s, t), 1.0)
+    np.add.at(sums, (s, t), part[column].to_numpy(dtype=float))
+    return steps.astype(float), np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
 
 
 def seeds_phrase(table: pd.DataFrame) -> str:

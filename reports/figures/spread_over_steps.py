@@ -22,13 +22,13 @@ def table(study: Study, end: Endpoint | None) -> pd.DataFrame:
     long = curves.curve_table(study, ["accuracy" if "accuracy" in study.steps else "reward"])
     rows = []
     for (condition, estimator), group in long.groupby(["condition", "estimator"], sort=False):
-        wide = group.pivot_table(index="seed", columns="step", values="value")
-        spread = spread_over_steps(wide.to_numpy(dtype=float))
+        steps, y_ST = curves.by_seed(group, "value")
+        spread = spread_over_steps(y_ST)
         rows.append(
             pd.DataFrame(
                 {
                     "metric": "sd", "condition": condition, "estimator": estimator, "seed": 0,
-                    "step": wide.columns.to_numpy(dtype=float), "value": spread.sd_T, "iqr": spread.iqr_T,
+                    "step": steps, "value": spread.sd_T, "iqr": spread.iqr_T,
                     "seeds": spread.n_T, "bin": int(group.bin.iloc[0]),
                 }
             )

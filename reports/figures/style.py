@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
+from reports.figures import font
+
 Look = tuple[str, Any, str]
 """Colour, line style and marker."""
 
@@ -42,7 +44,6 @@ _FIXED = {"grpo": 0, "krpo": 1, "rloo": 2, "krpo_unit_rms": 3, "dr_grpo": 4}
 _STAND_OUT, _PLAIN = ("grpo", "krpo"), "#444444"
 
 RC = {
-    "font.family": "DejaVu Sans",
     "font.size": 8,
     "axes.titlesize": 8.5,
     "axes.labelsize": 8,
@@ -53,6 +54,7 @@ RC = {
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
     "axes.titlelocation": "left",
+    "axes.titley": 1.0,  # nothing stands above a panel that its title would have to make room for
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -84,6 +86,7 @@ def look() -> Iterator[None]:
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(RC)
+        mpl.rcParams["font.family"] = font.families()
         yield
 
 
@@ -164,8 +167,9 @@ def save(figure: Figure, kinds: Sequence[str] = ("pdf", "svg", "png")) -> dict[s
         "svg": {"Date": None, "Creator": None},
         "png": {"Software": None},
     }
-    figure.draw_without_rendering()  # lay out once, not once per format
-    figure.set_layout_engine("none")
+    if (layout := figure.get_layout_engine()) is not None:
+        layout.execute(figure)  # once, not once per format
+    figure.set_layout_engine(None)  # with "none" each format would be drawn twice
     saved = {}
     for kind in kinds:
         stream = io.BytesIO()

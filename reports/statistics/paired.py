@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special
+from scipy import special
 
 Array = NDArray[np.float64]
 
@@ -206,10 +206,12 @@ def detectable_difference(sd: float, n: int, power: float = 0.8, alpha: float = 
     Written for planning. Fed with the deviation seen in the same data it is itself an estimate: with five seeds the
     deviation may be off by a factor of two.
     """
+    from scipy.optimize import brentq  # a third of a second
+
     ceiling = sd
     while power_paired_t(ceiling, sd, n, alpha) < power:
         ceiling *= 2
-    return float(optimize.brentq(lambda d: power_paired_t(d, sd, n, alpha) - power, 0.0, ceiling, xtol=sd * 1e-9))
+    return float(brentq(lambda d: power_paired_t(d, sd, n, alpha) - power, 0.0, ceiling, xtol=sd * 1e-9))
 
 
 def seeds_needed(

@@ -117,7 +117,7 @@ def test_nothing_else_is_overwritten(grid: Path, tmp_path: Path) -> None:
 def test_the_paper_shows_what_is_stored_and_says_what_is_missing(few_figures: None, grid: Path, tmp_path: Path) -> None:
     reports.export(grid, tmp_path / "data" / "noise")
     reports.export(grid, tmp_path / "data" / "my_own")
-    text = render_paper(tmp_path / "paper", tmp_path / "data").read_text()
+    text = render_paper(tmp_path / "paper", tmp_path / "data").page.read_text()
     for name in ("noise", "my_own"):
         assert f'href="{name}/index.html"' in text
         assert (tmp_path / "paper" / name / "index.html").is_file()
@@ -126,6 +126,13 @@ def test_the_paper_shows_what_is_stored_and_says_what_is_missing(few_figures: No
     missing = text.split("Not stored")[1].split("</section>")[0]
     assert all((f"({part.name})" in missing) == (part.name != "noise") for part in PARTS)
     assert "krpo-ablate --grid ablations/paper.yaml" in missing
+    page = tmp_path / "paper" / "index.html"
+    before = page.stat().st_mtime_ns
+    assert not render_paper(tmp_path / "paper", tmp_path / "data").changed
+    assert page.stat().st_mtime_ns == before
+    page.write_text("torn")
+    assert render_paper(tmp_path / "paper", tmp_path / "data").changed
+    assert page.read_text() == text
 
 
 def test_the_paper_without_any_study(tmp_path: Path) -> None:

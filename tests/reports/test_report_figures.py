@@ -11,9 +11,10 @@ from scipy import stats
 from synthetic_runs import write_grid
 
 from reports import figures
-from reports.build import draw, draw_all, read_table
+from reports.build import draw, drawing, read_table
 from reports.compare import POOLED, endpoint
-from reports.figures import curves, style
+from reports.figures import curves, font, style
+from reports.results import aggregate_table
 from reports.tables import Study, read_study
 
 NEED_AXES = ("axis_sweep", "heat_map")  # grids of another shape: they have tests of their own below
@@ -31,8 +32,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 def test_the_same_table_gives_the_same_bytes(name: str, study: Study) -> None:
     table = figures.load(name).table(study, endpoint(study))
     text = table.to_csv(index=False)
-    first, (width, height) = draw(name, text, 2)
-    assert draw(name, read_table(text).to_csv(index=False), 2)[0] == first
+    first, (width, height) = draw(name, read_table(text), 2)
+    again = read_table(text).to_csv(index=False)
+    assert draw(name, read_table(again), 2)[0] == first
     assert first["pdf"].startswith(b"%PDF")
     assert first["png"].startswith(b"\x89PNG")
     assert width == round(96 * 6.9)
@@ -74,9 +76,9 @@ def test_the_spread_is_the_standard_deviation_over_seeds(study: Study) -> None:
 def test_one_seed_and_one_arm_can_be_drawn(name: str, tmp_path: Path) -> None:
     small = read_study([write_grid(tmp_path / "g", steps=3, seeds=[0], estimators=["grpo", "krpo"], noises=["none"])])
     table = figures.load(name).table(small, endpoint(small))
-    needs_more = ("spread_over_steps", "noise_sweep", "pass_at_k", "performance_profile")
+    needs_more = ("spread_over_steps", "noise_sweep", "pass_at_k", "performance_profile", "aggregates")
     assert table.empty == (name in needs_more)  # one seed has no spread, one condition is no sweep
-    assert table.empty or draw(name, table.to_csv(index=False), 1)
+    assert table.empty or draw(name, read_table(table.to_csv(index=False)), 1)
 
 
 def test_the_return_is_the_sum_over_the_answers_of_a_step(study: Study) -> None:
@@ -110,6 +112,34 @@ def test_how_often_an_arm_is_better_by_hand() -> None:
     assert (row.paired, row.low, row.high) == pytest.approx((2 / 3, known.low, known.high))
 
 
+def test_aggregates_are_those_of_the_table_and_of_scipy(study: Study) -> None:
+    end = endpoint(study)
+    module = figures.load("aggregates")
+    found = module.found(module.table(study, end)).set_index(["condition", "estimator", "panel"])
+    scores = study.scores.query("metric == 'accuracy' and level != 'all' and noise == 'none' and estimator == 'krpo'")
+    one = found.loc[("clean", "krpo")]
+    assert one.value["mean"] == pytest.approx(scores.value.mean())
+    assert one.value["iqm"] == pytest.approx(stats.trim_mean(scores.value, 0.25))
+    assert one.value["gap"] == pytest.approx(1 - scores.value.mean())
+    of_run = scores.groupby("run").value.mean()
+    half = stats.t.ppf(0.975, 7) * of_run.std() / 8**0.5
+    assert one.high["mean"] - one.value["mean"] == pytest.approx(half)
+    assert one.value["gap"] - one.low["gap"] == pytest.approx(half)
+    row = aggregate_table(study, end).frame.query("condition == 'clean' and estimator == 'krpo'").iloc[0]
+    assert (row.iqm, row.low, row.high, row.gap) == (*one.loc["iqm"], pytest.approx(one.value["gap"]))
+
+
+def test_aggregates_need_five_runs_scored_on_every_level(study: Study) -> None:
+    from dataclasses import replace
+
+    module, end, scores = figures.load("aggregates"), endpoint(study), study.scores
+    lost = scores[~((scores.estimator == "krpo") & (scores.seed < 3) & (scores.level == "hard"))]
+    kept = module.table(replace(study, scores=lost), end).query("estimator == 'krpo'")
+    assert sorted(set(kept.seed)) == [3, 4, 5, 6, 7]
+    assert module.table(replace(study, scores=lost[lost.seed > 0]), end).estimator.nunique() == 2
+    assert module.table(replace(study, scores=lost[(lost.seed != 4) | (lost.estimator != "krpo")]), end).empty
+
+
 def axis(root: Path, key: str, values: list[float]) -> Study:
     """A grid with one run setting as its axis, made of one grid for each value."""
     grids = [write_grid(root / f"{v}", noises=["none"], steps=3, base={key: v}, pair_spread=0.0,
@@ -122,7 +152,7 @@ def test_the_sweep_along_a_setting_finds_the_known_effects(tmp_path: Path) -> No
     assert study.conditions == ["group size 2", "group size 4", "group size 16"]
     table = figures.load("axis_sweep").table(study, endpoint(study))
     assert table.groupby("x").difference.mean().to_dict() == pytest.approx({4.0: 0.0, 2.0: 0.01, 16.0: 0.02})
-    assert draw("axis_sweep", table.to_csv(index=False), 1)
+    assert draw("axis_sweep", read_table(table.to_csv(index=False)), 1)
     assert "95% Student t" in figures.load("axis_sweep").caption(table)
     assert "group size" in figures.load("axis_sweep").alt(table)
 
@@ -142,7 +172,7 @@ def test_the_heat_map_puts_the_published_filter_at_its_variances(tmp_path: Path)
     found = table.groupby(["process_variance", "measurement_variance"]).difference.mean()
     expected = {(1e-5, 1e-2): 0.02, (0.1, 0.25): -0.03 if arm == label else 0.0}
     assert found.to_dict() == pytest.approx(expected)
-    assert draw("heat_map", table.to_csv(index=False), 2)
+    assert draw("heat_map", read_table(table.to_csv(index=False)), 2)
     assert "95% Student t" in module.caption(table)
 
 
@@ -193,14 +223,15 @@ def test_nothing_of_the_users_matplotlib_settings_leaks_in(study: Study) -> None
 
     table = figures.load("advantage_rms").table(study, endpoint(study))
     text = table.to_csv(index=False)
-    first = draw("advantage_rms", text, 1)
+    first = draw("advantage_rms", read_table(text), 1)
     with mpl.rc_context({"font.size": 20, "axes.facecolor": "black"}):
-        assert draw("advantage_rms", text, 1) == first
+        assert draw("advantage_rms", read_table(text), 1) == first
 
 
 def test_both_widths_of_each_figure_are_saved(study: Study) -> None:
     table = figures.load("final_accuracy").table(study, endpoint(study))
-    files, pictures = draw_all({"final_accuracy": table})
+    with drawing({"final_accuracy": table}) as drawn:
+        files, pictures = drawn()
     ends = [".csv", ".pdf", ".svg", ".png", "-narrow.pdf", "-narrow.svg"]
     assert set(files) == {f"figures/final_accuracy{end}" for end in ends}
     assert pictures[0].narrow_size[0] == round(96 * 3.35)
@@ -229,3 +260,19 @@ def test_a_png_is_sharp_enough_for_a_paper():
         saved = style.save(figure)
     width, _height = struct.unpack(">II", saved["png"][16:24])
     assert width == round(6.9 * 220)
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_a_character_that_the_cut_font_lacks_comes_from_the_whole_one() -> None:
+    """Drawn as before the font was cut: the same pixels, and no empty box for a letter of a user's own."""
+    import matplotlib as mpl
+
+    def drawn(families: list[str]) -> bytes:
+        mpl.rcParams["font.family"] = families
+        figure, axes = style.panels(1, 1, 2, 1.5)
+        axes[0][0].set_title("AVATAWAYToYeLTPA flip first \N{MINUS SIGN} \u0416\u03c3 of krpo")
+        return style.save(figure, ["png"])["png"]
+
+    with style.look():
+        assert drawn(list(font.families())) == drawn([font.WHOLE])
+        assert drawn([font.WHOLE]) != drawn([font.CUT])  # the Cyrillic letter is a box there

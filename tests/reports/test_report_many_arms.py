@@ -63,6 +63,6 @@ def test_names_stay_inside_at_the_resolution_of_the_png(study: Study, tmp_path: 
     import matplotlib.image
 
     table = figures.load("improvement").table(study, endpoint(study))
-    (tmp_path / "figure.png").write_bytes(draw("improvement", table.to_csv(index=False), 2)[0]["png"])
+    (tmp_path / "figure.png").write_bytes(draw("improvement", table, 2)[0]["png"])
     pixels = matplotlib.image.imread(tmp_path / "figure.png")
     assert (pixels[:, :4, :3] == 1).all()

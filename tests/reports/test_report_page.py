@@ -21,6 +21,7 @@ from reports.cli import main
 from reports.report import render_report
 
 NEED_MORE = {
+    "aggregates",
     "noise_sweep",
     "axis_sweep",
     "heat_map",
@@ -190,6 +191,8 @@ def test_runs_without_evaluation_give_curves_and_no_verdict(one_curve: None, tmp
     ("make", "told"),
     [
         (lambda root: None, "no such directory"),
+        (lambda root: write_grid(root.parent / "roots", steps=1, seeds=[0]), "no such directory; did you mean roots?"),
+        (lambda root: root.write_text(""), "is a file; name a grid's directory"),
         (lambda root: root.mkdir(), "no grid directory"),
         (lambda root: (root.mkdir(), write_yaml(root / "grid.yaml", {"name": "x"})), "no run has started yet"),
         (lambda root: write_grid(root / "inner", steps=1, seeds=[0]), "holds the grids inner"),

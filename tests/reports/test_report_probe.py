@@ -54,8 +54,7 @@ def test_the_figure_draws_each_curve_once_and_names_the_others(tmp_path: Path) -
     assert [ax.get_title() for ax in figure.axes] == ["clean", "flip 0.2", "", ""]
     krpo = next(line for line in figure.axes[0].lines if len(line.get_xdata()) == 2 and line.get_ydata()[0] == 4)
     assert list(krpo.get_ydata()) == [4.0, 1.1]
-    text = table.to_csv(index=False)
-    assert draw("gradient_variance", text, 1) == draw("gradient_variance", text, 1)
+    assert draw("gradient_variance", table, 1) == draw("gradient_variance", table, 1)
 
 
 def test_the_table_puts_the_ratios_side_by_side(tmp_path: Path) -> None:
@@ -98,7 +97,7 @@ def test_a_probe_is_not_merged_with_a_grid(tmp_path: Path) -> None:
 
 def test_the_probe_is_a_chapter_of_the_paper(tmp_path: Path) -> None:
     write_probe(tmp_path / "data" / "probe")
-    page = render_paper(tmp_path / "out", tmp_path / "data").read_text()
+    page = render_paper(tmp_path / "out", tmp_path / "data").page.read_text()
     assert 'id="probe"' in page
     assert "The variance of the gradient" in page
     results = json.loads((tmp_path / "out" / "probe" / "results.json").read_text())
