@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from eval.spec import EvalSpec
-from krpo.errors import BadInput, run_cli
+from krpo.errors import BadInput, KrpoError, run_cli
 
 EXAMPLES = """\
 examples:
@@ -127,7 +127,10 @@ def _evaluate(args: argparse.Namespace) -> int:
     if spec.seed != 0:  # beside the results of seed 0, which they are compared with
         outs = [out / f"seed={spec.seed}" for out in outs]
     with Display(sys.stderr) as display:
-        results = evaluate(args.checkpoints, spec, out_dirs=outs, progress=display, workers=args.workers)
+        try:
+            results = evaluate(args.checkpoints, spec, out_dirs=outs, progress=display, workers=args.workers)
+        except MemoryError:
+            raise KrpoError("out of memory; what was answered is kept, the same command goes on from there") from None
     print_results(args.checkpoints, results, outs)
     return 0
 

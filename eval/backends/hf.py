@@ -32,11 +32,14 @@ class HFBackend(Backend):
         from krpo.policies import load_policy
 
         with _quiet():
-            model, tokenizer = load_policy(str(checkpoint), dtype=dtype)
             try:
+                model, tokenizer = load_policy(str(checkpoint), dtype=dtype)
                 self.lm = _lm_of(model.to(device()).eval(), tokenizer, batch_size)
-            except torch.OutOfMemoryError:
-                raise KrpoError(f"{checkpoint}: out of memory; the model does not fit on the GPU in {dtype}") from None
+            except (KrpoError, RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                where = "on the GPU" if device() == "cuda" else "in memory"
+                raise KrpoError(f"{checkpoint}: out of memory; the model does not fit {where} in {dtype}") from None
         expect_long_prompts(tokenizer)
         self.batch_size = batch_size
         self.device = torch.device(device())

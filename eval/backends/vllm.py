@@ -39,20 +39,23 @@ class VLLMBackend(Backend):
         self.readable: bool | None = None  # whether the engine holds its weights as the files do; None: not tried yet
         options: dict[str, Any] = {"max_num_seqs": batch_size, "disable_log_stats": True, "use_tqdm_on_load": False}
         options["tensor_parallel_size"] = tensor_parallel
+        refused: KrpoError | None = None
         with answering_for_vllm(), quiet_engine():
-            if device() == "cpu":
-                prepare_cpu()  # without it, swapping weights fails, or seems to succeed
-                options["enforce_eager"] = True
             for key, value in GPU_ENVIRONMENT.items():
                 os.environ.setdefault(key, value)
-            from lm_eval.models.vllm_causallms import VLLM
-
             try:
+                if device() == "cpu":
+                    prepare_cpu()  # without it, swapping weights fails, or seems to succeed
+                    options["enforce_eager"] = True
+                from lm_eval.models.vllm_causallms import VLLM
+
                 self.lm: Any = VLLM(pretrained=str(checkpoint), dtype=dtype, batch_size=batch_size, seed=0, **options)
-            except (ValueError, OSError) as error:
-                raise BadInput(f"{checkpoint}: vLLM cannot load it ({_reason(error)}); --backend hf may") from None
-            except RuntimeError as error:
-                raise KrpoError(f"vLLM did not start ({_reason(error)}); --backend hf may work") from None
+            except (ImportError, ValueError, OSError, RuntimeError, MemoryError) as error:
+                refused = refusal(error, checkpoint)
+                if type(refused) is KrpoError and not is_out_of_memory(error):
+                    raise refused from None  # what vLLM wrote is shown: the reason may be there alone
+        if refused is not None:
+            raise refused
         expect_long_prompts(self.lm.tokenizer)
 
     def batches(self, prompts: Sequence[Prompt]) -> list[list[int]]:
@@ -142,6 +145,24 @@ class VLLMBackend(Backend):
         with contextlib.suppress(Exception):
             cleanup_dist_env_and_memory()
         gc.collect()
+
+
+def refusal(error: Exception, checkpoint: str | Path) -> KrpoError:
+    """Why vLLM did not start with a checkpoint, in one line."""
+    why = _reason(error)
+    if is_out_of_memory(error):
+        return KrpoError(f"{checkpoint}: out of memory when vLLM started ({why})")
+    if isinstance(error, ImportError):
+        return BadInput(f"vLLM is there, but cannot be imported ({why}); use --backend hf")
+    if isinstance(error, (ValueError, OSError)):
+        return BadInput(f"{checkpoint}: vLLM cannot load it ({why}); --backend hf may")
+    return KrpoError(f"vLLM did not start ({why}); --backend hf may work")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """vLLM has no exception of its own for it: it says so in words, for weights, cache and the GPU's share alike."""
+    words = ("out of memory", "allocate memory", "available memory", "free memory", "kv cache")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
 
 
 def same_files(a: Path, b: Path) -> bool:

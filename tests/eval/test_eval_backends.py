@@ -16,9 +16,11 @@ from eval.backends import Prompt, make_backend
 from eval.backends.bits import sums_of, sums_of_files, sums_of_module
 from eval.backends.canary import agree, canary_tokens, own_logprobs
 from eval.backends.hf import _choose
+from eval.backends.vllm import refusal
+from eval.cli import main
 from eval.tasks.loading import load_tasks
 from eval.tasks.task import quiet
-from krpo.errors import KrpoError
+from krpo.errors import BadInput, KrpoError
 from krpo.policies import load_policy, policy_path
 from krpo.rundir import read_jsonl
 
@@ -124,6 +126,59 @@ def test_out_of_memory_for_one_answer_says_what_to_do(hf, monkeypatch):
     monkeypatch.setattr(hf, "_generate", never)
     with pytest.raises(KrpoError, match="out of memory for a single answer; lower --max-tokens"):
         hf.generate([prompt("1+1="), prompt("2+2=")])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        BadInput("policy 'x': the model in x cannot be read (MemoryError: Cannot allocate memory (os error 12))"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+    ],
+)
+def test_a_model_that_does_not_fit_is_out_of_memory_and_no_bad_input(policy, tmp_path, monkeypatch, capsys, error):
+    def never(*_, **__):
+        raise error
+
+    monkeypatch.setattr("krpo.policies.load_policy", never)
+    assert main([str(policy), "--tasks", "sums", "--backend", "hf", "--output", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (f"error: {policy}: out of memory; the model does not fit in memory in float32\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (ValueError("No available memory for the cache blocks."), 1, "out of memory when vLLM started (No available"),
+        (torch.OutOfMemoryError("CUDA out of memory."), 1, "out of memory when vLLM started (CUDA"),
+        (ImportError("libcudart.so.12: cannot open"), 2, "vLLM is there, but cannot be imported (libcudart.so.12"),
+        (ValueError("Model architectures ['X'] are not supported"), 2, "vLLM cannot load it (Model architectures"),
+        (RuntimeError("Engine core initialization failed"), 1, "vLLM did not start (Engine core"),
+    ],
+)
+def test_why_vllm_does_not_start_is_one_line(error, status, said):
+    found = refusal(error, "ckpt")
+    assert found.exit_code == status
+    assert said in str(found)
+
+
+BROKEN_VLLM = """
+import importlib.machinery, sys, types
+from eval.cli import main
+sys.modules["vllm"] = types.ModuleType("vllm")
+sys.modules["vllm"].__spec__ = importlib.machinery.ModuleSpec("vllm", None)  # installed, and nothing in it
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_vllm_that_cannot_be_imported_is_one_line(policy, tmp_path):
+    options = ["--tasks", "sums", "--limit", "2", "--backend", "vllm", "--output", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN_VLLM, str(policy), *options], capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: vLLM is there, but cannot be imported (")
+    assert done.stderr.count("\n") == 1
 
 
 IN_VLLM = """
