@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import io
-import multiprocessing
-import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +14,7 @@ from reports.compare import Endpoint, comparisons, endpoint
 from reports.figures import few, font, paired_difference, style
 from reports.formats import Table
 from reports.page import Picture, findings, render_page, results_json
+from reports.parallel import pool, processes
 from reports.selection import Selection
 from reports.tables import Study, read_study
 
@@ -66,14 +62,13 @@ def drawing(tables: Mapping[str, pd.DataFrame]) -> Iterator[Callable[[], tuple[d
         files = {path: content for name in texts for path, content in by_name[name][0].items()}
         return files, [by_name[name][1] for name in texts]
 
-    workers = min(len(os.sched_getaffinity(0)), len(texts)) if sys.platform == "linux" else 1
+    workers = processes(len(texts))
     if workers < 2:
         yield lambda: together(map(draw_figure, *jobs))
         return
     font.families()  # before there are several processes, each of which would make its own
-    fork = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(workers, fork, initializer=gc.freeze) as pool:  # what is inherited holds no garbage
-        begun = pool.map(draw_figure, *jobs)
+    with pool(workers) as executor:
+        begun = executor.map(draw_figure, *jobs)
         yield lambda: together(begun)
 
 

@@ -15,6 +15,7 @@ from krpo.rundir import RunDir, find_runs
 from krpo.spec import RunSpec, canonical, field_names
 from reports.compact import read_base, read_compact
 from reports.names import named
+from reports.parallel import side_by_side
 from reports.rundirs import SCORES, StoredRun, read_evaluations, read_run, stacked
 from reports.stored import FORMAT, Note, check_directory, check_format, is_compact
 
@@ -62,9 +63,8 @@ def stored_runs(root: Path, plan: Plan, notes: list[Note]) -> list[StoredRun]:
         read, told = read_compact(root)
         notes += told
     else:
-        read = []
-        for run in _run_dirs(root):
-            one = read_run(run, root.resolve().name)
+        read, runs = [], _run_dirs(root)
+        for run, one in zip(runs, side_by_side(read_run, runs, [root.resolve().name] * len(runs)), strict=True):
             if one is None:
                 notes.append(Note(run.key, "its spec.yaml cannot be read", excludes=True))
             else:

@@ -17,7 +17,7 @@ TITLE = "Accuracy against generated tokens"
 def table(study: Study, end: Endpoint | None) -> pd.DataFrame:
     """Columns metric, condition, estimator, seed, step, value, bin, x (thousands of tokens up to the bin's middle)."""
     both = curves.curve_table(study, ["accuracy", "tokens"])
-    if set(both.metric) != {"accuracy", "tokens"}:
+    if set(both.metric.unique()) != {"accuracy", "tokens"}:
         return both.iloc[:0].assign(x=[])
     keys = ["condition", "estimator", "seed", "step"]
     tokens = both[both.metric == "tokens"][[*keys, "value"]].rename(columns={"value": "x"})

@@ -48,9 +48,9 @@ def draw_curves(
     height: float = 1.55,
 ) -> Figure:
     """Panels: metrics down, conditions across (one column: all below each other)."""
-    metrics, conditions = list(dict.fromkeys(table.metric)), list(dict.fromkeys(table.condition))
+    metrics, conditions = list(table.metric.unique()), list(table.condition.unique())
     table = few.drawn(table)
-    looks = style.looks(table.estimator)
+    looks = style.looks(table.estimator.unique())
     across = 1 if columns == 1 else min(len(conditions), 4)
     blocks = math.ceil(len(conditions) / across)
     parts = dict(list(table.groupby(["metric", "condition", "estimator"], sort=False)))

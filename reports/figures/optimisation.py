@@ -35,8 +35,9 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
 
 
 def caption(table: pd.DataFrame) -> str:
-    shown = ", ".join(LABELS[metric] for metric in dict.fromkeys(table.metric))
-    zero = [name for metric, name in LABELS.items() if metric not in set(table.metric)]
+    metrics = list(table.metric.unique())
+    shown = ", ".join(LABELS[metric] for metric in metrics)
+    zero = [name for metric, name in LABELS.items() if metric not in metrics]
     absent = f" Not recorded, or zero throughout: {', '.join(zero)}." if zero else ""
     return f"From top to bottom: {shown}. {curves.curve_caption(table)}{absent}"
 

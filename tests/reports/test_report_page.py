@@ -228,6 +228,19 @@ def test_the_command_prints_the_path_and_says_when_nothing_changed(
         assert captured.err == told
 
 
+def test_the_command_says_what_was_left_out_or_mended(
+    one_figure: None, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    grid = write_grid(tmp_path / "grid", steps=4, seeds=range(3), noises=["none"])
+    tear(run_of(grid, "grpo", "none", 0).metrics_file)  # two notes: a torn line, and a step too few
+    unfinish(run_of(grid, "krpo", "none", 1), failed="loss is NaN, at step 2")
+    for again in ("", "nothing changed since this report was made\n"):
+        assert main([str(grid)]) == 0
+        table = grid / "report" / "tables" / "exclusions.md"
+        assert capsys.readouterr().err == f"{again}left out: 1, mended: 2; {table} says what\n"
+    assert "1 torn line of 4 dropped" in table.read_text()
+
+
 def test_several_grids(one_figure: None, tmp_path: Path) -> None:
     a = write_grid(tmp_path / "a", steps=2, seeds=[0, 1], noises=["none"])
     b = write_grid(tmp_path / "b", steps=2, seeds=[0, 1], noises=["none"], estimators=["grpo", "rloo"])
