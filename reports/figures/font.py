@@ -24,7 +24,9 @@ def families() -> tuple[str, str]:
     """The families of `font.family`, known to matplotlib from here on; the file of the first is there until this
     process ends."""
     options = subset.Options(name_IDs=["*"], notdef_outline=True, hinting=False, legacy_kern=True)
-    options.drop_tables += ["FFTM", "GPOS", "GDEF"]  # kerning stands in `kern` too, which is cut faster
+    options.drop_tables += ["FFTM", "GPOS", "GDEF", "MATH"]  # kerning stands in `kern` too, which is cut faster
+    # No ligatures: a PDF keeps them in a font of their own, and a search would not find their words.
+    options.drop_tables += ["GSUB"]
     font = subset.load_font(font_manager.findfont(WHOLE), options)
     cutter = subset.Subsetter(options)
     cutter.populate(unicodes=CHARACTERS)
