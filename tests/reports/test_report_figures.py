@@ -270,9 +270,20 @@ def test_a_character_that_the_cut_font_lacks_comes_from_the_whole_one() -> None:
     def drawn(families: list[str]) -> bytes:
         mpl.rcParams["font.family"] = families
         figure, axes = style.panels(1, 1, 2, 1.5)
-        axes[0][0].set_title("AVATAWAYToYeLTPA flip first \N{MINUS SIGN} \u0416\u03c3 of krpo")
+        axes[0][0].set_title("AVATAWAYToYeLTPA \N{MINUS SIGN} \u0416\u03c3 of krpo")
         return style.save(figure, ["png"])["png"]
 
     with style.look():
         assert drawn(list(font.families())) == drawn([font.WHOLE])
         assert drawn([font.WHOLE]) != drawn([font.CUT])  # the Cyrillic letter is a box there
+
+
+def test_the_words_of_a_pdf_can_be_searched_for():
+    """A ligature would stand in a second font, as one glyph for two letters."""
+    import re
+
+    with style.look():
+        figure, axes = style.panels(1, 1, 2, 1.5)
+        axes[0][0].set_title("difference of final flips, efficient")
+        pdf = style.save(figure, ["pdf"])["pdf"]
+    assert len(set(re.findall(rb"/BaseFont /(\w+)\+DejaVuSans", pdf))) == 1
