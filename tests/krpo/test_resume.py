@@ -140,7 +140,9 @@ def test_a_torn_checkpoint_is_not_used(tmp_path):
             (folder / COMPLETE).touch()
     assert last_complete(tmp_path) == tmp_path / "checkpoint-10"
     assert last_complete(tmp_path / "none") is None
-    KeepNewest().on_save(SimpleNamespace(output_dir=str(tmp_path)))
+    KeepNewest().on_save(SimpleNamespace(output_dir=str(tmp_path), should_save=False))  # not the first process
+    assert len(list(tmp_path.iterdir())) == 3
+    KeepNewest().on_save(SimpleNamespace(output_dir=str(tmp_path), should_save=True))
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint-10"]
 
 
