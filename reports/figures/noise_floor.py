@@ -55,28 +55,25 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
                 ax.plot([d.mean()] * 2, [y - 0.28, y + 0.28], color=colour, linewidth=2)
         ax.axvline(0, color=style.INK, linewidth=0.8)
         ax.set_title(condition)
-        ax.set_yticks(range(len(kinds)), [_kind(kind, table) for kind in kinds])
+        ax.set_yticks(
+            range(len(kinds)), ["two seeds" if kind == "A/A" else estimator_name(str(kind)) for kind in kinds]
+        )
         ax.set_ylim(len(kinds) - 0.5, -0.5)
         ax.grid(visible=False, axis="y")
         style.points_axis(ax.xaxis)
         ax.locator_params(axis="x", nbins=5)
     for ax in flat[len(conditions) :]:
         ax.set_visible(False)
-    figure.supxlabel("difference of two runs, percentage points", fontsize=8, color=style.INK)
+    figure.supxlabel("difference to the baseline, percentage points", fontsize=8, color=style.INK)
     return figure
-
-
-def _kind(kind: str, table: pd.DataFrame) -> str:
-    base = estimator_name(str(table.against.iloc[0]))
-    return f"{base} \N{MINUS SIGN} {base}" if kind == "A/A" else f"{estimator_name(kind)} \N{MINUS SIGN} {base}"
 
 
 def caption(table: pd.DataFrame) -> str:
     base = estimator_name(str(table.against.iloc[0]))
     return (
         f"Top row: every difference between two runs of {base} that differ in nothing but the seed. Below: differences "
-        "of the arms on the same seed. Bars: means. An arm's mean well inside the spread of the top row is no larger "
-        "than what a change of seed does to a single run."
+        f"of the arms to {base} on the same seed. Bars: means. An arm's mean well inside the spread of the top row is "
+        "no larger than what a change of seed does to a single run."
     )
 
 

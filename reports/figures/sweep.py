@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -31,7 +33,7 @@ def draw_sweep(table: pd.DataFrame, columns: style.Columns, xlabel: str, *, name
         ax.set_visible(False)
     base = estimator_name(str(table.against.iloc[0]))
     for row in axes:
-        row[0].set_ylabel(f"difference to {base}, points")
+        row[0].set_ylabel(textwrap.fill(f"difference to {base}, points", 28))  # no longer than a panel is high
     handles = [style.line_handle(look, marker=True) for look in looks.values()]
     style.legend(figure, handles, [estimator_name(arm) for arm in looks], columns)
     return figure

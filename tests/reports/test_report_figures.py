@@ -287,3 +287,24 @@ def test_the_words_of_a_pdf_can_be_searched_for():
         axes[0][0].set_title("difference of final flips, efficient")
         pdf = style.save(figure, ["pdf"])["pdf"]
     assert len(set(re.findall(rb"/BaseFont /(\w+)\+DejaVuSans", pdf))) == 1
+
+
+def test_long_names_leave_room_for_the_axes() -> None:
+    import warnings
+
+    from reports.figures import noise_floor
+
+    kinds = ["A/A", "krpo", "krpo_unit_rms"]
+    table = pd.DataFrame(
+        {
+            "kind": [kind for kind in kinds for _ in range(2)],
+            "against": "grpo_scaled(factor=12)",
+            "condition": "kl weight 0.1, max grad norm 1",
+            "difference": [-0.02, 0.02, -0.01, 0.0, 0.01, 0.02],
+        }
+    )
+    with style.look(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = noise_floor.draw(table, 1)
+        style.save(figure, ["svg"])
+    assert figure.axes[0].get_position().width > 0.5
