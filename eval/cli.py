@@ -115,17 +115,13 @@ def _evaluate(args: argparse.Namespace) -> int:
     )
     if len(set(args.checkpoints)) < len(args.checkpoints):
         raise BadInput("a checkpoint is named twice")
-    outs: list[Path] | None = None
-    if args.output:
-        root = Path(args.output)
-        outs = [root] if len(args.checkpoints) == 1 else [root / name for name in folder_names(args.checkpoints)]
-
     from eval.display import Display, print_results
-    from eval.runner import default_out_dir, evaluate
+    from eval.runner import default_out_dir, evaluate, of_seed
 
-    outs = outs or [default_out_dir(c) for c in args.checkpoints]
-    if spec.seed != 0:  # beside the results of seed 0, which they are compared with
-        outs = [out / f"seed={spec.seed}" for out in outs]
+    outs = [default_out_dir(c, spec.seed) for c in args.checkpoints]
+    if args.output:
+        names = [""] if len(args.checkpoints) == 1 else folder_names(args.checkpoints)
+        outs = [of_seed(Path(args.output) / name, spec.seed) for name in names]
     with Display(sys.stderr) as display:
         try:
             results = evaluate(args.checkpoints, spec, out_dirs=outs, progress=display, workers=args.workers)

@@ -55,7 +55,7 @@ def evaluate(
     found = [find_checkpoint(c) for c in checkpoints]
     check_tensor_parallel(found, spec, backend_name)
     size = how_many_workers(workers, spec)
-    outs = [Path(o) for o in out_dirs] if out_dirs is not None else [default_out_dir(c) for c in checkpoints]
+    outs = [Path(o) for o in out_dirs] if out_dirs is not None else [default_out_dir(c, spec.seed) for c in checkpoints]
     templates = [c.chat_template() if spec.chat_template else None for c in found]
     shared = None if spec.chat_template else load_tasks(spec)
     results: list[dict[str, Summary]] = [{} for _ in found]
@@ -109,9 +109,14 @@ def prepare(spec: EvalSpec) -> None:
         load_tasks(spec)
 
 
-def default_out_dir(checkpoint: str | Path) -> Path:
+def default_out_dir(checkpoint: str | Path, seed: int = 0) -> Path:
     """`<run>/eval` for `<run>/checkpoint`, else `<checkpoint>/eval`; `runs/policies/<name>/eval` for a name."""
     path = Path(checkpoint)
     if not path.is_dir():
-        return Path("runs") / "policies" / str(checkpoint).replace("/", "--") / "eval"
-    return path.parent / "eval" if path.name == "checkpoint" else path / "eval"
+        path = Path("runs") / "policies" / str(checkpoint).replace("/", "--")
+    return of_seed((path.parent if path.name == "checkpoint" else path) / "eval", seed)
+
+
+def of_seed(out: Path, seed: int) -> Path:
+    """The folder of a seed's results: seed 0 has ``out`` itself, another one a folder in it, beside what it repeats."""
+    return out if seed == 0 else out / f"seed={seed}"

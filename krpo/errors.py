@@ -40,6 +40,13 @@ def is_disk_full(error: BaseException) -> bool:
     )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; torch has an exception for the GPU's, and words for the CPU's."""
+    text = str(error).lower()
+    told = "out of memory" in text or "allocate memory" in text
+    return told or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
 def reason_of(error: BaseException) -> str:
     """One line that says why a run ended."""
     first = next(iter(str(error).strip().splitlines()), "")
@@ -47,7 +54,7 @@ def reason_of(error: BaseException) -> str:
         return first
     if is_disk_full(error):
         return "the disk is full"
-    if isinstance(error, MemoryError) or "out of memory" in first.lower():
+    if is_out_of_memory(error):
         return f"out of memory: {first}" if first else "out of memory"
     return f"{type(error).__name__}: {first}"
 

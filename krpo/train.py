@@ -84,13 +84,17 @@ def train(
     if tracker is not None:
         _check_tracker(tracker)
     processes = join(cpu=device == "cpu" or not torch.cuda.is_available())
+    with quiet():
+        args = trainer_config(
+            spec, run.resume, save_every, held_out_every, cpu=device == "cpu", tracker=tracker, processes=processes
+        )
     if processes.is_main:
         _prepare(run, spec, key)
     processes.wait()
     saved = last_complete(run.resume)
     started = time.time()
     try:
-        trainer = _trainer(spec, task, run, processes, progress, save_every, held_out_every, device, tracker)
+        trainer = _trainer(spec, task, run, args, progress)
         with quiet():
             trainer.train(resume_from_checkpoint=str(saved) if saved else None)
             if processes.is_main:
@@ -159,26 +163,20 @@ def _trainer(
     spec: RunSpec,
     task: Task,
     run: RunDir,
-    processes: Processes,
+    args: KRPOConfig,
     progress: Progress | None,
-    save_every: int | None,
-    held_out_every: int | None,
-    device: str,
-    tracker: str | None,
 ) -> KRPOTrainer:
     with quiet():
         model, tokenizer = load_policy(spec.policy, dtype=spec.dtype)
     rows = task.train_rows(spec.seed, spec.steps * spec.prompts_per_step)
     style = {"instruct": task.instruct, "chat": bool(tokenizer.chat_template)}
-    held_out = Dataset.from_list(dataset_rows(held_out_rows(task), **style)) if held_out_every else None
+    held_out = Dataset.from_list(dataset_rows(held_out_rows(task), **style)) if args.do_eval else None
     reward = TaskReward(task)
     with quiet():
         trainer = KRPOTrainer(
             model=model,
             reward_funcs=reward.functions(),
-            args=trainer_config(
-                spec, run.resume, save_every, held_out_every, cpu=device == "cpu", tracker=tracker, processes=processes
-            ),
+            args=args,
             train_dataset=Dataset.from_list(dataset_rows(rows, **style)),
             eval_dataset=held_out,
             processing_class=tokenizer,

@@ -17,7 +17,7 @@ import torch
 
 from eval.backends.base import Answer, Backend, Prompt, device, expect_long_prompts
 from eval.backends.cache import roomy_cache
-from krpo.errors import KrpoError
+from krpo.errors import KrpoError, is_out_of_memory
 from krpo.streams import generator
 
 CPU_TOKENS = 1 << 16  # positions in one batch's cache: rows x (prompt + answer)
@@ -133,11 +133,6 @@ class HFBackend(Backend):
             tail = self.lm.tokenizer.decode(tokens[-(STOP_CHECK_EVERY + 16) :])
             return any(stop in tail for stop in prompt.until if stop)
         return False
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """On a GPU torch has its own exception; on a CPU it is a plain RuntimeError with a telling message."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in str(error)
 
 
 def _choose(

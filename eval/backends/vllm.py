@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from eval.backends.base import Answer, Backend, Prompt, device, expect_long_prompts
 from eval.backends.bits import Sums, sums_of_files, sums_of_module
 from eval.backends.canary import agree, canary_tokens, own_logprobs
-from krpo.errors import BadInput, KrpoError
+from krpo.errors import BadInput, KrpoError, is_out_of_memory
 from krpo.policies import weights_hash
 from krpo.rollouts import prepare_cpu, quiet_engine
 
@@ -52,7 +52,7 @@ class VLLMBackend(Backend):
                 self.lm: Any = VLLM(pretrained=str(checkpoint), dtype=dtype, batch_size=batch_size, seed=0, **options)
             except (ImportError, ValueError, OSError, RuntimeError, MemoryError) as error:
                 refused = refusal(error, checkpoint)
-                if type(refused) is KrpoError and not is_out_of_memory(error):
+                if type(refused) is KrpoError and not finds_no_room(error):
                     raise refused from None  # what vLLM wrote is shown: the reason may be there alone
         if refused is not None:
             raise refused
@@ -150,7 +150,7 @@ class VLLMBackend(Backend):
 def refusal(error: Exception, checkpoint: str | Path) -> KrpoError:
     """Why vLLM did not start with a checkpoint, in one line."""
     why = _reason(error)
-    if is_out_of_memory(error):
+    if finds_no_room(error):
         return KrpoError(f"{checkpoint}: out of memory when vLLM started ({why})")
     if isinstance(error, ImportError):
         return BadInput(f"vLLM is there, but cannot be imported ({why}); use --backend hf")
@@ -159,10 +159,10 @@ def refusal(error: Exception, checkpoint: str | Path) -> KrpoError:
     return KrpoError(f"vLLM did not start ({why}); --backend hf may work")
 
 
-def is_out_of_memory(error: BaseException) -> bool:
+def finds_no_room(error: BaseException) -> bool:
     """vLLM has no exception of its own for it: it says so in words, for weights, cache and the GPU's share alike."""
-    words = ("out of memory", "allocate memory", "available memory", "free memory", "kv cache")
-    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
+    words = ("available memory", "free memory", "kv cache")
+    return is_out_of_memory(error) or any(word in str(error).lower() for word in words)
 
 
 def same_files(a: Path, b: Path) -> bool:

@@ -87,13 +87,9 @@ def test_other_weights_have_another_key(policy, other_policy, tmp_path):
     assert texts[0] != texts[1]
 
 
-def test_an_interrupted_evaluation_goes_on_and_gives_the_same_records(policy, tmp_path, monkeypatch):
-    """Killed after its second batch and in the middle of a journal line."""
+def interrupted(monkeypatch, policy, spec: EvalSpec, out: Path) -> None:
+    """Evaluate, killed after the second batch and in the middle of a journal line."""
     from eval.store import Store
-
-    spec = EvalSpec(tasks=("sums",), limit=6, samples=4, temperature=1.0, backend="hf", batch_size=5)
-    whole, torn = tmp_path / "whole", tmp_path / "torn"
-    evaluate([policy], spec, out_dirs=[whole])
 
     real, batches = Store.append, []
 
@@ -108,7 +104,15 @@ def test_an_interrupted_evaluation_goes_on_and_gives_the_same_records(policy, tm
     with monkeypatch.context() as patch:
         patch.setattr(Store, "append", killed)
         with pytest.raises(InterruptedError):
-            evaluate([policy], spec, out_dirs=[torn])
+            evaluate([policy], spec, out_dirs=[out])
+
+
+def test_an_interrupted_evaluation_goes_on_and_gives_the_same_records(policy, tmp_path, monkeypatch):
+    spec = EvalSpec(tasks=("sums",), limit=6, samples=4, temperature=1.0, backend="hf", batch_size=5)
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    evaluate([policy], spec, out_dirs=[whole])
+
+    interrupted(monkeypatch, policy, spec, torn)
     seen = []
     evaluate([policy], spec, out_dirs=[torn], progress=seen.append)
     assert seen[0].done == 15  # two batches were there already
@@ -159,21 +163,8 @@ def test_another_evaluation_in_the_same_folder_loses_nothing(policy, tmp_path, m
 
 
 def test_an_interrupted_evaluation_survives_another_one_in_its_folder(policy, tmp_path, monkeypatch):
-    from eval.store import Store
-
     spec = EvalSpec(tasks=("sums",), limit=6, samples=4, temperature=1.0, backend="hf", batch_size=5)
-    real, batches = Store.append, []
-
-    def killed(self, rows):
-        if len(batches) == 2:
-            raise InterruptedError
-        batches.append(rows)
-        real(self, rows)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Store, "append", killed)
-        with pytest.raises(InterruptedError):
-            evaluate([policy], spec, out_dirs=[tmp_path])
+    interrupted(monkeypatch, policy, spec, tmp_path)
     evaluate([policy], GREEDY, out_dirs=[tmp_path])
     seen = []
     evaluate([policy], spec, out_dirs=[tmp_path], progress=seen.append)
@@ -224,6 +215,7 @@ def test_default_folders(tmp_path):
     (tmp_path / "run" / "checkpoint").mkdir(parents=True)
     assert default_out_dir(tmp_path / "run" / "checkpoint") == tmp_path / "run" / "eval"
     assert default_out_dir(tmp_path / "run") == tmp_path / "run" / "eval"
+    assert default_out_dir(tmp_path / "run", seed=3) == tmp_path / "run" / "eval" / "seed=3"
     assert default_out_dir("Qwen/Qwen3-0.6B") == Path("runs/policies/Qwen--Qwen3-0.6B/eval")
 
 

@@ -159,6 +159,11 @@ def test_a_launched_run_that_is_killed_ends_with_the_bytes_of_one_that_is_not(tm
 def test_a_launch_that_cannot_be(tmp_path, monkeypatch):
     with pytest.raises(BadInput, match="group_size / minibatches is 5, which 2 processes cannot share evenly"):
         trainer_config(RunSpec(prompts_per_step=1, group_size=5), tmp_path, processes=Processes(0, 2))
+    with monkeypatch.context() as patch:
+        patch.setattr("krpo.train.join", lambda cpu: Processes(0, 2))
+        with pytest.raises(BadInput, match="2 processes cannot share"):
+            train(RunSpec(prompts_per_step=1, group_size=5), tmp_path / "run")
+    assert not (tmp_path / "run").exists()  # nothing is marked as failed
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(BadInput, match="the launcher asks for FSDP, and krpo-train knows one process or DDP only"):
