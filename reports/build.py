@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from reports.compare import Endpoint, comparisons, endpoint
 from reports.figures import few, font, paired_difference, style
 from reports.formats import Table
 from reports.page import Picture, findings, render_page, results_json
-from reports.parallel import pool, processes
+from reports.parallel import inherited, pool, processes
 from reports.selection import Selection
 from reports.tables import Study, read_study
 
@@ -26,10 +27,9 @@ def build_files(roots: Sequence[Path], selection: Selection) -> dict[str, bytes]
     """Every file of the report by its path below the report's folder."""
     study = read_study(roots, selection)
     end = endpoint(study)
-    differences = paired_difference.table(study, end)
-    shown = {name: figures.load(name).table(study, end) for name in (*figures.NAMES, *figures.DIAGNOSTICS)}
-    with drawing({name: few.marked(table, end) for name, table in shown.items() if not table.empty}) as drawn:
-        compared = comparisons(differences)
+    names = (*figures.NAMES, *figures.DIAGNOSTICS)
+    with drawing({name: functools.partial(shown, name, study, end) for name in names}) as drawn:
+        compared = comparisons(differences := paired_difference.table(study, end))
         found = findings(study, end, differences, compared)
         tables, records = result_tables(study, end, compared), record_tables(study)
         files, pictures = drawn()
@@ -42,38 +42,50 @@ def build_files(roots: Sequence[Path], selection: Selection) -> dict[str, bytes]
     return files
 
 
+def shown(name: str, study: Study, end: Endpoint | None) -> pd.DataFrame:
+    """What a figure shows; empty: nothing."""
+    return few.marked(figures.load(name).table(study, end), end)
+
+
 Drawn = tuple[dict[str, bytes], Picture]
 """The files of a figure by path, and what the page shows of it."""
 
+Tables = Mapping[str, Callable[[], pd.DataFrame]]
+"""How to make the table of each figure."""
+
 
 @contextmanager
-def drawing(tables: Mapping[str, pd.DataFrame]) -> Iterator[Callable[[], tuple[dict[str, bytes], list[Picture]]]]:
+def drawing(tables: Tables) -> Iterator[Callable[[], tuple[dict[str, bytes], list[Picture]]]]:
     """Begin to draw the figures, side by side and beside the caller, a process per core; what is handed out waits for
-    their files and what the page shows.
+    their files and what the page shows. A figure whose table is empty is left out."""
 
-    Each table is saved and read back: a figure has no other source than its CSV.
-    """
-    texts = {name: table.to_csv(index=False, lineterminator="\n") for name, table in tables.items()}
-    longest_first = sorted(texts, key=lambda name: -len(texts[name]))
-    jobs = (longest_first, [texts[name] for name in longest_first])
+    def together(drawn: Iterable[Drawn | None]) -> tuple[dict[str, bytes], list[Picture]]:
+        done = [one for one in drawn if one is not None]
+        return {path: content for files, _ in done for path, content in files.items()}, [one for _, one in done]
 
-    def together(drawn: Iterable[Drawn]) -> tuple[dict[str, bytes], list[Picture]]:
-        by_name = dict(zip(longest_first, drawn, strict=True))
-        files = {path: content for name in texts for path, content in by_name[name][0].items()}
-        return files, [by_name[name][1] for name in texts]
-
-    workers = processes(len(texts))
+    workers = processes(len(tables))
     if workers < 2:
-        yield lambda: together(map(draw_figure, *jobs))
+        yield lambda: together(draw_figure(name, table) for name, table in tables.items())
         return
     font.families()  # before there are several processes, each of which would make its own
-    with pool(workers) as executor:
-        begun = executor.map(draw_figure, *jobs)
-        yield lambda: together(begun)
+    with pool(workers, tables) as executor:
+        begun = [executor.submit(_draw_inherited, name) for name in tables]
+        yield lambda: together(one.result() for one in begun)
 
 
-def draw_figure(name: str, text: str) -> Drawn:
-    """One figure from its CSV, for two columns and for one."""
+def _draw_inherited(name: str) -> Drawn | None:
+    return draw_figure(name, inherited()[name])
+
+
+def draw_figure(name: str, make: Callable[[], pd.DataFrame]) -> Drawn | None:
+    """One figure, for two columns and for one; None where there is nothing to show.
+
+    Its table is saved and read back: a figure has no other source than its CSV.
+    """
+    made = make()
+    if made.empty:
+        return None
+    text = made.to_csv(index=False, lineterminator="\n")
     module, table = figures.load(name), read_table(text)
     wide, wide_size = draw(name, table, 2)
     narrow, narrow_size = draw(name, table, 1)

@@ -18,12 +18,23 @@ def processes(jobs: int) -> int:
     return min(len(os.sched_getaffinity(0)), jobs) if sys.platform == "linux" else 1
 
 
-def pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), initializer=_begin)
+_inherited: Any = None
 
 
-def _begin() -> None:
+def pool(workers: int, handed_on: Any = None) -> ProcessPoolExecutor:
+    """Processes in which `inherited` is what was ``handed_on``; it is not copied, and need not be picklable."""
+    context = multiprocessing.get_context("fork")
+    return ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(handed_on,))
+
+
+def inherited() -> Any:
+    return _inherited
+
+
+def _begin(handed_on: Any) -> None:
     """What is inherited holds no garbage, and such a process ends before it has made much."""
+    global _inherited
+    _inherited = handed_on
     gc.freeze()
     gc.disable()
 

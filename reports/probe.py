@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +49,7 @@ def _condition(label: str) -> str:
 def probe_files(root: Path) -> dict[str, bytes]:
     """Every file of the report by its path below the report's folder."""
     probe = read_probe(root)
-    with drawing({gradient_variance.NAME: gradient_variance.table(probe)}) as drawn:
+    with drawing({gradient_variance.NAME: functools.partial(gradient_variance.table, probe)}) as drawn:
         files, pictures = drawn()
     table = variance_table(probe)
     for kind, write in (("csv", formats.to_csv), ("md", formats.to_markdown), ("tex", formats.to_latex)):

@@ -66,8 +66,8 @@ RC = {
     "ytick.color": FAINT,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
+    "xtick.bottom": False,  # the grid's lines stand there
+    "ytick.left": False,
     "lines.linewidth": 1.6,
     "legend.frameon": False,
     "text.hinting": "none",  # else text is wider at the resolution of the PNG than where the layout was made
