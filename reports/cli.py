@@ -40,7 +40,8 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="only runs with this setting, as in estimator=krpo or 'noise=flip(rate=0.2)'; may be repeated",
+        help="only runs with this setting, as in estimator=krpo or 'noise=flip(rate=0.2)'; may be repeated: the same "
+        "key again keeps either value, another key asks for both",
     )
     it.add_argument("--since", metavar="DATE", help="only runs that started since then, as in 2026-11-01 (UTC)")
     return it

@@ -38,7 +38,8 @@ class Selection:
                 raise BadInput(f"--select {key}={value}: unknown key; {nearest(key, field_names())}")
             known = {_shown(one, key) for one in runs}
             if value not in known:
-                raise BadInput(f"--select {key}={value}: no run has it; {nearest(value, known)}")
+                more = f"; for several, repeat --select {key}=..." if "," in value and "(" not in value else ""
+                raise BadInput(f"--select {key}={value}: no run has it; {nearest(value, known)}{more}")
         kept = [one for one in runs if self._fits(one)]
         if not kept:
             raise BadInput(f"no run fits: {self.words}")

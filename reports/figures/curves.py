@@ -82,6 +82,7 @@ def draw_curves(
             ax.set_visible(False)
     for ax in axes[-1]:
         ax.set_xlabel("training step")
+        ax.locator_params(axis="x", integer=True)
     style.legend(
         figure, [style.line_handle(look) for look in looks.values()], [estimator_name(arm) for arm in looks], columns
     )

@@ -263,6 +263,7 @@ def test_a_selection_says_so(one_figure: None, tmp_path: Path) -> None:
     [
         (["--select", "estimater=krpo"], "did you mean estimator"),
         (["--select", "estimator=kpro"], "did you mean krpo"),
+        (["--select", "seed=0,1"], "for several, repeat --select seed=..."),
         (["--select", "krpo"], "expected key=value"),
         (["--since", "yesterday"], "expected a date"),
         (["--since", "2999-01-01"], "no run fits"),
