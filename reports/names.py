@@ -7,6 +7,7 @@ from typing import Any
 
 from krpo.config import Named, Source, coerce
 from krpo.errors import BadInput
+from krpo.spec import field_names
 
 _ESTIMATORS = {
     "grpo": "GRPO",
@@ -52,6 +53,15 @@ def condition_name(noise: Named | None, others: Mapping[str, Any]) -> str:
             *(f"{key.replace('_', ' ')} {_short(value)}" for key, value in others.items()),
         ]
     )
+
+
+def circumstance(condition: str) -> str:
+    """A condition in a sentence: `with clean rewards`, `under flip 0.2`, `at group size 8`."""
+    noise, comma, others = condition.partition(", ")
+    if noise == "clean":
+        return f"with clean rewards{comma}{others}"
+    settings = tuple(f"{key.replace('_', ' ')} " for key in field_names())
+    return f"at {condition}" if condition.startswith(settings) else f"under {condition}"
 
 
 def _short(value: Any) -> str:

@@ -37,6 +37,9 @@ def planned_runs(plans: Sequence[Plan]) -> int | None:
     """How many runs the grid files ask for; None where one does not say."""
     total = 0
     for plan in plans:
+        if isinstance(plan.get("runs"), int):  # a grid that is no product of its axes
+            total += plan["runs"]
+            continue
         axes, seeds = plan.get("axes") or {}, plan.get("seeds")
         lists = [values for values in axes.values() if isinstance(values, list)]
         if not plan or len(lists) != len(axes) or not isinstance(seeds, list):

@@ -13,7 +13,7 @@ from typing import Literal
 import pandas as pd
 
 from reports.compare import POOLED, Endpoint
-from reports.names import estimator_name
+from reports.names import circumstance, estimator_name
 
 Kind = Literal["higher", "lower", "equivalent", "cannot tell", "identical", "mixed", "nothing"]
 
@@ -147,4 +147,4 @@ def judge_row(end: Endpoint, row: pd.Series, jointly: int = 1) -> Verdict:
 def _where(row: pd.Series) -> str:
     if row.condition == POOLED:
         return "averaged over the conditions"
-    return "with clean rewards" if row.condition == "clean" else f"under {row.condition}"
+    return circumstance(str(row.condition))

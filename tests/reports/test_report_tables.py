@@ -37,6 +37,10 @@ def test_frames(grid: Path) -> None:
     assert study.notes == ()
 
 
+def test_a_grid_that_is_no_product_of_its_axes_says_how_many_runs_it_plans(tmp_path: Path) -> None:
+    assert read_study([write_grid(tmp_path / "g", steps=2, grid={"runs": 24})]).planned == 24
+
+
 def test_paired_differences_find_the_true_effect(tmp_path: Path) -> None:
     # no deviation of a run's own: each per-seed difference is the effect itself
     study = read_study([write_grid(tmp_path / "g", steps=2, effects={"krpo": 0.03}, pair_spread=0.0)])

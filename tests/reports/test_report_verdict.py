@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from reports.compare import Endpoint, comparisons, primary_comparisons
+from reports.names import circumstance
 from reports.verdict import judge, points
 
 
@@ -100,3 +101,17 @@ def test_points(value: float, shown: str) -> None:
 
 def test_points_of_nothing() -> None:
     assert points(math.nan) == "nan"
+
+
+@pytest.mark.parametrize(
+    ("condition", "words"),
+    [
+        ("clean", "with clean rewards"),
+        ("flip 0.2", "under flip 0.2"),
+        ("group size 8", "at group size 8"),
+        ("clean, group size 8", "with clean rewards, group size 8"),
+        ("flip 0.2, group size 8", "under flip 0.2, group size 8"),
+    ],
+)
+def test_a_condition_in_a_sentence(condition: str, words: str) -> None:
+    assert circumstance(condition) == words
