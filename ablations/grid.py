@@ -79,18 +79,9 @@ class Grid:
         return self.file.evaluation
 
     def to_plain(self) -> dict[str, Any]:
-        """What `grid.yaml` in the grid's directory holds: resolved, each setting that varies with all its values."""
+        """What `grid.yaml` in the grid's directory holds: the grid file, complete, to be used like any other."""
         plain = {**to_plain(self.file), "name": self.name}
-        if self.file.zip or self.file.include or self.file.exclude:  # no product of the axes: say how many runs it is
-            plain["runs"] = len(self.specs)
-            varied = [k for part in (self.file.axes, *self.file.zip, *self.file.include) for k in part]
-            plain["axes"] = {key: self._values(key) for key in dict.fromkeys(varied)}
-        for key in ("zip", "include", "exclude"):
-            del plain[key]
-        return {key: value for key, value in plain.items() if value is not None}
-
-    def _values(self, key: str) -> list[Any]:
-        return list({repr(v): v for v in (to_plain(getattr(spec, key)) for spec in self.specs)}.values())
+        return {key: value for key, value in plain.items() if value is not None and value != []}
 
 
 def load_grid(path: str | Path, assignments: Sequence[str] = ()) -> Grid:

@@ -13,6 +13,7 @@ from krpo.errors import BadInput, nearest
 from krpo.streams import generator
 from reports import statistics
 from reports.names import estimator_name, named
+from reports.plan import varied
 from reports.tables import Study
 
 POOLED = "mean over conditions"
@@ -59,7 +60,7 @@ def endpoint(study: Study) -> Endpoint | None:
     of_task = study.scores[study.scores.task == task]
     metrics = [*of_task[of_task.primary].metric, *of_task.metric]
     arms = study.estimators
-    planned = [named(value).label for value in (study.plan.get("axes") or {}).get("estimator") or []]
+    planned = [named(value).label for value in (varied(study.plan) or {}).get("estimator", [])]
 
     def chosen(key: str, default: str, known: Sequence[str]) -> str:
         if section.get(key) is None:

@@ -9,7 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from krpo.config import build, load_yaml, to_plain
+from ablations.expand import expand
+from ablations.grid import GridFile
+from krpo.config import Source, build, load_yaml, to_plain
 from krpo.errors import BadInput
 from krpo.rundir import RunDir, find_runs
 from krpo.spec import RunSpec, canonical, field_names
@@ -37,20 +39,51 @@ def planned_runs(plans: Sequence[Plan]) -> int | None:
     """How many runs the grid files ask for; None where one does not say."""
     total = 0
     for plan in plans:
-        if isinstance(plan.get("runs"), int):  # a grid that is no product of its axes
-            total += plan["runs"]
-            continue
         axes, seeds = plan.get("axes") or {}, plan.get("seeds")
         lists = [values for values in axes.values() if isinstance(values, list)]
         if not plan or len(lists) != len(axes) or not isinstance(seeds, list):
             return None
-        total += prod(len(values) for values in [*lists, seeds])
+        if _is_product(plan):
+            total += prod(len(values) for values in [*lists, seeds])
+        elif specs := _expanded(plan):
+            total += len(specs)
+        else:
+            return None
     return total
+
+
+def varied(plan: Plan) -> dict[str, list[Any]] | None:
+    """Each setting that a grid file varies, with all its values; None where the file cannot be understood."""
+    axes = plan.get("axes") or {}
+    if not isinstance(axes, dict) or not all(isinstance(values, list) for values in axes.values()):
+        return None
+    if _is_product(plan):
+        return axes
+    specs = [to_plain(spec) for spec in _expanded(plan)]
+    if not specs:
+        return None
+    parts = [axes, *(plan.get("zip") or ()), *(plan.get("include") or ())]
+    keys = dict.fromkeys(key for part in parts for key in part)
+    return {key: list({repr(spec[key]): spec[key] for spec in specs}.values()) for key in keys}
+
+
+def _is_product(plan: Plan) -> bool:
+    return not any(plan.get(key) for key in ("zip", "include", "exclude"))
+
+
+def _expanded(plan: Plan) -> tuple[RunSpec, ...]:
+    """The runs that a grid file asks for; none where it cannot be understood."""
+    source = Source("a stored grid file")
+    try:
+        file = build(GridFile, {key: plan[key] for key in GridFile.__dataclass_fields__ if key in plan}, source)
+        return expand(file.base, file.axes, file.zip, file.include, file.exclude, file.seeds, source)
+    except BadInput:
+        return ()
 
 
 def axis_order(axis: str, plans: Sequence[Plan]) -> dict[str, int]:
     """The position of each label of an axis in the grid files; the noise `none` comes first."""
-    values = [value for plan in plans for value in ((plan.get("axes") or {}).get(axis) or [])]
+    values = [value for plan in plans for value in (varied(plan) or {}).get(axis, [])]
     labels = list(dict.fromkeys(named(value).label for value in values))
     if axis == "noise":
         labels = ["none", *(label for label in labels if label != "none")]
@@ -129,10 +162,10 @@ def _run_dirs(root: Path) -> list[RunDir]:
 def _wanted(plan: Plan) -> dict[str, list[Any]]:
     """The values that a grid file asks for, by setting; empty without a grid file, or with one that cannot be
     understood."""
-    axes, seeds, base = plan.get("axes") or {}, plan.get("seeds"), plan.get("base") or {}
-    if not isinstance(axes, dict) or not isinstance(base, dict) or not all(isinstance(v, list) for v in axes.values()):
+    settings, seeds, base = varied(plan), plan.get("seeds"), plan.get("base") or {}
+    if settings is None or not isinstance(base, dict):
         return {}
-    wanted = {key: [value] for key, value in base.items()} | axes
+    wanted = {key: [value] for key, value in base.items()} | settings
     if isinstance(seeds, list) and seeds:
         wanted["seed"] = seeds
     return {

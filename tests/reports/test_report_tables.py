@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from synthetic_runs import edit_json, run_of, tear, unfinish, write_grid
 
 from krpo.errors import BadInput
@@ -37,8 +38,20 @@ def test_frames(grid: Path) -> None:
     assert study.notes == ()
 
 
-def test_a_grid_that_is_no_product_of_its_axes_says_how_many_runs_it_plans(tmp_path: Path) -> None:
-    assert read_study([write_grid(tmp_path / "g", steps=2, grid={"runs": 24})]).planned == 24
+def test_a_grid_that_is_no_product_of_its_axes(tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "g", steps=2)  # two estimators, two noises, five seeds
+    file = grid / "grid.yaml"
+    plan = yaml.safe_load(file.read_text())
+    sizes = {"group_size": [12, 6], "prompts_per_step": [8, 16]}
+    file.write_text(yaml.safe_dump(plan | {"zip": [sizes], "exclude": [{"estimator": "krpo", "group_size": 6}]}))
+    study = read_study([grid])
+    assert (len(study.runs), study.planned) == (20, 2 * 2 * 2 * 5 - 2 * 5)
+    file.write_text(yaml.safe_dump(plan | {"include": [{"estimator": "rloo", "noise": "none"}]}))
+    study = read_study([grid])
+    assert (len(study.runs), study.planned) == (20, 25)
+    file.write_text(yaml.safe_dump(plan | {"zip": [sizes | {"group_size": [4, 6]}]}))
+    with pytest.raises(BadInput, match="holds no run of its grid file"):
+        read_study([grid])
 
 
 def test_paired_differences_find_the_true_effect(tmp_path: Path) -> None:
