@@ -6,6 +6,7 @@ import functools
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ from reports import figures, formats, record, results
 from reports.compare import Endpoint, comparisons, endpoint
 from reports.figures import few, font, paired_difference, style
 from reports.formats import Table
+from reports.names import symbols_told
 from reports.page import Picture, findings, render_page, results_json
 from reports.parallel import inherited, pool, processes
 from reports.selection import Selection
@@ -33,6 +35,8 @@ def build_files(roots: Sequence[Path], selection: Selection) -> dict[str, bytes]
         found = findings(study, end, differences, compared)
         tables, records = result_tables(study, end, compared), record_tables(study)
         files, pictures = drawn()
+    arms = symbols_told(study.estimators)
+    tables, records = ([_explained(table, arms) for table in some] for some in (tables, records))
     for table in [*tables, *records]:
         for kind, write in (("csv", formats.to_csv), ("md", formats.to_markdown), ("tex", formats.to_latex)):
             if len(table.frame):
@@ -40,6 +44,12 @@ def build_files(roots: Sequence[Path], selection: Selection) -> dict[str, bytes]
     files["results.json"] = results_json(study, found, compared, pictures).encode()
     files["index.html"] = render_page(study, end, found, pictures, tables, records).encode()
     return files
+
+
+def _explained(table: Table, arms: str) -> Table:
+    """The table; where it names arms, its note says what the symbols in their names are."""
+    names_arms = any("estimator" in column.keys for column in table.columns)
+    return replace(table, note=f"{table.note}{arms}".strip()) if names_arms else table
 
 
 def shown(name: str, study: Study, end: Endpoint | None) -> pd.DataFrame:
@@ -92,7 +102,8 @@ def draw_figure(name: str, make: Callable[[], pd.DataFrame]) -> Drawn | None:
     files = {f"figures/{name}.csv": text.encode()}
     files |= {f"figures/{name}.{kind}": content for kind, content in wide.items()}
     files |= {f"figures/{name}-narrow.{kind}": content for kind, content in narrow.items()}
-    told = (module.TITLE, module.caption(table), module.alt(table))
+    caption = module.caption(table) + (symbols_told(table.estimator.unique()) if "estimator" in table else "")
+    told = (module.TITLE, caption, module.alt(table))
     return files, Picture(name, *told, wide["svg"], wide_size, narrow["svg"], narrow_size)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from krpo.config import Named, Source, coerce
@@ -28,12 +29,26 @@ def named(value: Any) -> Named:
     return named
 
 
+_SYMBOLS = {"process_variance": "Q", "measurement_variance": "R"}
+"""Parameters that have a usual symbol."""
+
+
 def estimator_name(label: str) -> str:
-    """`krpo` -> `KRPO`; a label with parameters keeps them: `krpo(process_variance=0.0001)` -> `KRPO
-    (process_variance=0.0001)`."""
+    """`krpo` -> `KRPO`; a label with parameters keeps them: `krpo(process_variance=0.0001)` -> `KRPO (Q=0.0001)`."""
     name, parenthesis, inside = label.partition("(")
     shown = _ESTIMATORS.get(name, name)
+    for parameter, symbol in _SYMBOLS.items():
+        inside = re.sub(rf"\b{parameter}=", f"{symbol}=", inside)
     return f"{shown} ({inside}" if parenthesis else shown
+
+
+def symbols_told(labels: Iterable[str]) -> str:
+    """A sentence on the symbols in the names of these estimators; empty where there are none."""
+    whole = " ".join(labels)
+    told = [
+        f"{symbol}: {parameter.replace('_', ' ')}" for parameter, symbol in _SYMBOLS.items() if f"{parameter}=" in whole
+    ]
+    return f" {', '.join(told)}." if told else ""
 
 
 def noise_name(noise: Named) -> str:

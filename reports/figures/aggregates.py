@@ -55,8 +55,10 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
     """A panel for each aggregate, the conditions as rows with the arms in each; one condition: a row for each arm."""
     shown, conditions, looks = found(table), list(dict.fromkeys(table.condition)), style.looks(table.estimator)
     by_arm, names = rows.by_arm(table), [estimator_name(arm) for arm in looks]
+    several = [f"{name}, {condition}" if len(conditions) > 1 else name for condition in conditions for name in names]
+    beside = rows.beside(several if by_arm else conditions, columns)
     across = 1 if columns == 1 else len(PANELS)
-    height = (rows.HEIGHT * len(looks) if by_arm else max(0.3, 0.16 * len(looks))) * len(conditions) + 0.4
+    height = (rows.height(beside) * len(looks) if by_arm else max(0.3, 0.16 * len(looks))) * len(conditions) + 0.4
     figure, axes = style.panels(math.ceil(len(PANELS) / across), across, columns, height, sharey=True)
     middle, step = (len(looks) - 1) / 2, 0.8 / len(looks)
     for ax, (panel, title) in zip([ax for row in axes for ax in row], PANELS.items(), strict=True):
@@ -67,14 +69,12 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
                 y = c * len(looks) + i if by_arm else c + (i - middle) * step
                 if arm in of_condition.index:
                     _mark(ax, y, of_condition.loc[arm], look)
-        ax.set_title(title)
+        style.title(ax, title)
         ax.grid(visible=False, axis="y")
         style.percent_axis(ax.xaxis)
         ax.locator_params(axis="x", nbins=4)
-        several = [f"{name}, {condition}" for condition in conditions for name in names]
-        labels = conditions if not by_arm else several if len(conditions) > 1 else names
-        ax.set_yticks(range(len(labels)), labels)
-        ax.set_ylim(len(labels) - 0.5, -0.5)
+        ax.set_yticks(range(len(beside)), beside)
+        ax.set_ylim(len(beside) - 0.5, -0.5)
     if not by_arm:
         handles = [style.line_handle((look[0], "", look[2]), marker=True) for look in looks.values()]
         style.legend(figure, handles, names, columns)

@@ -66,7 +66,7 @@ def draw_curves(
                     _arm(ax, part, looks[arm], faint=0.35 if len(looks) <= 2 else 0.18 if len(looks) <= 4 else 0.1)
             single = len(conditions) == 1 and condition == "clean"
             if row == 0 or columns == 1 or blocks > 1:
-                ax.set_title("" if single and len(metrics) == 1 else condition)
+                style.title(ax, "" if single and len(metrics) == 1 else condition)
             if column == 0:
                 ax.set_ylabel(labels.get(metric, metric))
             else:

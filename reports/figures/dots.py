@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from reports.figures import rows, style
 from reports.figures.rows import MEAN, SEED
 from reports.names import estimator_name
 from reports.statistics import t_interval
+
+READABLE, LETTER = 1.4, 0.057
+"""Inches below a dot that a longer name of a condition asks for; of a letter there."""
 
 
 def draw_dots(
@@ -33,12 +36,16 @@ def draw_dots(
         return _rows(table, columns, panel, titles, ylabel, axis, share=share_y)
     looks = style.looks(table.estimator)
     across = 1 if columns == 1 or len(conditions) > 5 else min(len(names), 4 if len(conditions) <= 2 else 2)
-    down = math.ceil(len(names) / across)
-    figure, axes = style.panels(down, across, columns, 1.9 if columns == 2 else 1.6, sharey=share_y)
+    while across > 1 and _room(across, columns, conditions) < min(READABLE, LETTER * max(map(len, conditions))):
+        across -= 1
+    below = [style.wrapped(text, _room(across, columns, conditions) * style.LETTER / LETTER) for text in conditions]
+    height = (1.9 if columns == 2 else 1.6) + style.LINE * max(text.count("\n") for text in below)
+    figure, axes = style.panels(math.ceil(len(names) / across), across, columns, height, sharey=share_y)
     flat = [ax for row in axes for ax in row]
     for ax, name in zip(flat, names, strict=False):
         _panel(ax, table[table[panel] == name], conditions, looks)
-        ax.set_title(titles.get(name, name))
+        ax.set_xticks(range(len(conditions)), below)
+        style.title(ax, titles.get(name, name))
         if axis is not None:
             axis(ax.yaxis)
     for ax in flat[len(names) :]:
@@ -52,6 +59,11 @@ def draw_dots(
         labels.append("untrained policy")
     style.legend(figure, handles, labels, columns)
     return figure
+
+
+def _room(across: int, columns: style.Columns, conditions: Sequence[str]) -> float:
+    """Inches below each condition with so many panels side by side."""
+    return (style.WIDTH[columns] / across - 0.55) / len(conditions)
 
 
 def _rows(
@@ -94,9 +106,6 @@ def _panel(ax: Axes, part: pd.DataFrame, conditions: list[str], looks: dict[str,
                 )
     if "base" in part and not (base := part.base.dropna()).empty:
         ax.axhline(float(base.iloc[0]), color=style.FAINT, linestyle=(0, (4, 3)), linewidth=1)
-    ax.set_xticks(range(len(conditions)), conditions)
-    if sum(map(len, conditions)) > 45:
-        ax.tick_params(axis="x", rotation=20)
     ax.set_xlim(-0.5, len(conditions) - 0.5)
     ax.grid(visible=False, axis="x")
 

@@ -48,7 +48,7 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
             ax = axes[2 * (i // across) + j][i % across]
             part = drawn[drawn.condition == condition]
             _panel(ax, part, measure, looks)
-            ax.set_title(condition if j == 0 else "")
+            style.title(ax, condition if j == 0 else "")
             if i % across == 0:
                 ax.set_ylabel(MEASURES[measure])
     for i in range(len(conditions), blocks * across):

@@ -70,7 +70,7 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
         ax.set_yticks(range(len(rs)), [f"{r:g}" for r in rs])
         ax.set_xlabel("process variance Q")
         ax.set_ylabel("measurement variance R")
-        ax.set_title(condition)
+        style.title(ax, condition)
         ax.grid(visible=False)
     for ax in flat[len(conditions) :]:
         ax.set_visible(False)

@@ -51,7 +51,7 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
         for ax, condition in zip(axes, conditions, strict=True):
             places = {(condition, arm): float(y) for y, arm in enumerate(looks)}
             _marks(ax, found[found.condition == condition], places, looks)
-        figure.supxlabel(label, fontsize=8, color=style.INK)
+        style.below(figure, label, columns)
         return figure
     step = 0.8 / len(looks)
     figure, (row,) = style.panels(1, 1, columns, max(0.3, 0.16 * len(looks)) * len(conditions) + 0.4)
@@ -59,9 +59,9 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
     middle = (len(looks) - 1) / 2
     places = {(c, arm): y + (i - middle) * step for y, c in enumerate(conditions) for i, arm in enumerate(looks)}
     _marks(ax, found, places, looks)
-    ax.set_yticks(range(len(conditions)), conditions)
+    ax.set_yticks(range(len(conditions)), rows.beside(conditions, columns))
     ax.set_ylim(len(conditions) - 0.5, -0.5)
-    ax.set_xlabel(label)
+    style.below(figure, label, columns)
     handles = [style.line_handle((look[0], "", look[2]), marker=True) for look in looks.values()]
     style.legend(figure, handles, [estimator_name(arm) for arm in looks], columns)
     return figure

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reports.compare import Endpoint, final_scores, paired_differences
-from reports.figures import style
+from reports.figures import rows, style
 from reports.figures.rows import SEED
 from reports.names import estimator_name
 from reports.tables import Study
@@ -43,7 +43,9 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
     conditions, kinds = list(dict.fromkeys(table.condition)), list(dict.fromkeys(table.kind))
     looks = style.looks([str(table.against.iloc[0]), *(kind for kind in kinds if kind != "A/A")])
     across = min(len(conditions), 4) if columns == 2 else 1
-    height = 0.35 * len(kinds) + 0.4
+    names = ["two seeds" if kind == "A/A" else estimator_name(str(kind)) for kind in kinds]
+    beside = rows.beside(names, columns)
+    height = max(0.35, rows.height(beside)) * len(kinds) + 0.4
     figure, axes = style.panels(-(-len(conditions) // across), across, columns, height, sharex=True, sharey=True)
     flat = [ax for row in axes for ax in row]
     for ax, condition in zip(flat, conditions, strict=False):
@@ -54,17 +56,15 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
             if d.size:
                 ax.plot([d.mean()] * 2, [y - 0.28, y + 0.28], color=colour, linewidth=2)
         ax.axvline(0, color=style.INK, linewidth=0.8)
-        ax.set_title(condition)
-        ax.set_yticks(
-            range(len(kinds)), ["two seeds" if kind == "A/A" else estimator_name(str(kind)) for kind in kinds]
-        )
+        style.title(ax, condition)
+        ax.set_yticks(range(len(kinds)), beside)
         ax.set_ylim(len(kinds) - 0.5, -0.5)
         ax.grid(visible=False, axis="y")
         style.points_axis(ax.xaxis)
         ax.locator_params(axis="x", nbins=5)
     for ax in flat[len(conditions) :]:
         ax.set_visible(False)
-    figure.supxlabel("difference to the baseline, percentage points", fontsize=8, color=style.INK)
+    style.below(figure, "difference to the baseline, percentage points", columns)
     return figure
 
 

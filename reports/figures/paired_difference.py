@@ -51,10 +51,11 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
     flat = [ax for row in axes for ax in row]
     for ax, level in zip(flat, levels, strict=False):
         _forest(ax, table[table.level == level], conditions, looks)
-        ax.set_title("all questions" if level == "all" else level)
+        ax.set_yticks(range(len(conditions)), rows.beside(map(_shown, conditions), columns))
+        style.title(ax, "all questions" if level == "all" else level)
     for ax in flat[len(levels) :]:
         ax.set_visible(False)
-    figure.supxlabel(label, fontsize=8, color=style.INK)
+    style.below(figure, label, columns)
     if len(looks) > 1:
         style.legend(
             figure, [style.line_handle((look[0], "", look[2]), marker=True) for look in looks.values()], arms, columns
@@ -85,7 +86,6 @@ def _forest(ax: Axes, part: pd.DataFrame, conditions: list[str], looks: dict[str
             y = row + (i - (len(looks) - 1) / 2) * step
             rows.draw_row(ax, y, d_S, colour, marker, step)
     ax.axvline(0, color=style.INK, linewidth=0.8)
-    ax.set_yticks(range(len(conditions)), [_shown(condition) for condition in conditions])
     ax.set_ylim(len(conditions) - 0.5, -0.5)
     ax.grid(visible=False, axis="y")
     style.points_axis(ax.xaxis)

@@ -55,7 +55,7 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xlim(table.k.min() * 0.95, table.k.max() * 1.05)
-        ax.set_title(condition)
+        style.title(ax, condition)
         ax.set_xlabel("k")
         style.percent_axis(ax.yaxis)
     for ax in flat[len(conditions) :]:

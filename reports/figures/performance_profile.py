@@ -46,7 +46,7 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
                 profile = performance_profile(x_S, tau)
                 ax.fill_between(tau, profile.low, profile.high, color=colour, alpha=0.14, linewidth=0)
                 ax.plot(tau, profile.share, color=colour, linestyle=dashes)
-        ax.set_title(condition)
+        style.title(ax, condition)
         ax.set_xlabel("held-out accuracy above")
         style.percent_axis(ax.xaxis)
         style.percent_axis(ax.yaxis)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,18 @@ SEED: dict[str, Any] = {
     "alpha": 0.9,
 }
 MEAN: dict[str, Any] = {"markersize": 5, "capsize": 2.5, "linewidth": 1.3}
-HEIGHT = 0.21
-"""Inches of a row."""
+NAMED = {1: 1.45, 2: 2.2}
+"""Inches that a name may take beside the panels, for one column of a paper and for two."""
+
+
+def beside(names: Iterable[str], columns: style.Columns) -> list[str]:
+    """Names as they stand beside rows."""
+    return [style.wrapped(name, NAMED[columns]) for name in names]
+
+
+def height(texts: Sequence[str]) -> float:
+    """Inches of a row with such a name beside it."""
+    return max(0.21, 0.13 * max(text.count("\n") + 1 for text in texts) + 0.04)
 
 
 def by_arm(table: pd.DataFrame) -> bool:
@@ -38,12 +48,12 @@ def row_panels(
     """A panel for each title, with the arms as rows from the top down; their names stand at the left ones."""
     across = 1 if columns == 1 else min(len(titles), 4)
     down = -(-len(titles) // across)
-    height = HEIGHT * len(arms) + 0.4
-    figure, axes = style.panels(down, across, columns, height, sharey=True, sharex=share_x)
+    shown = beside(map(estimator_name, arms), columns)
+    figure, axes = style.panels(down, across, columns, height(shown) * len(arms) + 0.4, sharey=True, sharex=share_x)
     flat = [ax for row in axes for ax in row]
     for ax, title in zip(flat, titles, strict=False):
-        ax.set_title(title)
-        ax.set_yticks(range(len(arms)), [estimator_name(arm) for arm in arms])
+        style.title(ax, title)
+        ax.set_yticks(range(len(arms)), shown)
         ax.set_ylim(len(arms) - 0.5, -0.5)
         ax.tick_params(labelbottom=True)
     for ax in flat[len(titles) :]:
@@ -71,7 +81,7 @@ def draw_rows(
         if axis is not None:
             axis(ax.xaxis)
         ax.locator_params(axis="x", nbins=5)
-    figure.supxlabel(xlabel, fontsize=8, color=style.INK)
+    style.below(figure, xlabel, columns)
     return figure
 
 

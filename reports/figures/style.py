@@ -6,12 +6,16 @@ Colours are Okabe and Ito's; every arm also has its own line style and marker, s
 from __future__ import annotations
 
 import io
+import math
+import re
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import matplotlib as mpl
 import matplotlib.ticker
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -118,11 +122,54 @@ def panels(rows: int, columns: int, width: Columns, height: float, **kwargs: Any
     return figure, [list(row) for row in axes]
 
 
+LETTER, LINE, HANDLE = 0.066, 0.16, 0.54
+"""Inches: a letter's mean width, a line of text, and what stands beside a label in a legend."""
+
+
+class _Wrapper(textwrap.TextWrapper):
+    """Lines end at spaces, or inside what has none, like `flip(rate=0.2)`, behind a mark."""
+
+    wordsep_re = re.compile(r"(\s+|(?<=[(=_,:]))")
+
+
+def wrapped(text: str, inches: float) -> str:
+    """Text in lines of at most about so many inches."""
+    return _Wrapper(width=max(8, int(inches / LETTER))).fill(text)
+
+
+def title(ax: Axes, text: str) -> None:
+    """What a panel shows, in as many lines as its width asks for."""
+    ax.set_title(wrapped(text, inches_across(ax) - 0.3))
+
+
+def inches_across(ax: Axes) -> float:
+    """The width of a panel with what stands beside it."""
+    spec, figure = ax.get_gridspec(), ax.get_figure(root=True)
+    assert spec is not None
+    assert figure is not None
+    return float(figure.get_figwidth()) / spec.ncols
+
+
+def below(figure: Figure, text: str, width: Columns) -> None:
+    """What the x axes of all panels show."""
+    figure.supxlabel(wrapped(text, WIDTH[width]), fontsize=8, color=INK)
+
+
 def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], width: Columns) -> None:
-    """One legend for all panels, above them, so that it covers no data."""
-    per_row = len(labels) if width == 2 and len(labels) <= 5 else min(len(labels), 2 if width == 1 else 4)
+    """One legend for all panels, above them, so that it covers no data, with as many labels in a row as there is room
+    for. The figure grows by its rows, not the panels smaller."""
+    texts = [wrapped(label, WIDTH[width] - HANDLE - 0.1) for label in labels]
+    letters = [max(map(len, text.splitlines())) for text in texts]
+    most = len(texts) if width == 2 and len(texts) <= 5 else min(len(texts), 2 if width == 1 else 4)
+
+    def inches(columns: int) -> float:  # labels run down the columns
+        return sum(LETTER * max(column) + HANDLE for column in np.array_split(letters, columns))
+
+    per_row = next((n for n in range(most, 1, -1) if inches(n) <= WIDTH[width]), 1)
+    lines = math.ceil(len(texts) / per_row) + max(text.count("\n") for text in texts)
+    figure.set_figheight(figure.get_figheight() + LINE * (lines - 1))
     figure.legend(
-        handles, labels, loc="outside upper left", ncols=per_row, handlelength=2.6, columnspacing=1.4, borderaxespad=0.2
+        handles, texts, loc="outside upper left", ncols=per_row, handlelength=2.6, columnspacing=1.4, borderaxespad=0.2
     )
 
 

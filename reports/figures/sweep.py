@@ -27,7 +27,7 @@ def draw_sweep(table: pd.DataFrame, columns: style.Columns, xlabel: str, *, name
     flat = [ax for row in axes for ax in row]
     for ax, panel in zip(flat, panels, strict=False):
         _panel(ax, table[table.panel == panel], sorted(set(table.x)), looks, named=named)
-        ax.set_title(panel)
+        style.title(ax, panel)
         ax.set_xlabel(xlabel)
     for ax in flat[len(panels) :]:
         ax.set_visible(False)
