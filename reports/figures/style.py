@@ -133,8 +133,12 @@ class _Wrapper(textwrap.TextWrapper):
 
 
 def wrapped(text: str, inches: float) -> str:
-    """Text in lines of at most about so many inches."""
-    return _Wrapper(width=max(8, int(inches / LETTER))).fill(text)
+    """Text in lines of at most about so many inches; of two things, each on its line if that does."""
+    width = max(8, int(inches / LETTER))
+    halves = text.split(", ")
+    if len(text) > width and len(halves) == 2 and max(map(len, halves)) < width:
+        return ",\n".join(halves)
+    return _Wrapper(width=width).fill(text)
 
 
 def title(ax: Axes, text: str) -> None:
