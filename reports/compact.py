@@ -34,7 +34,7 @@ import pandas as pd
 from krpo.errors import BadInput
 from krpo.rundir import dumps, read_json
 from reports.rundirs import EVALUATIONS, QUESTIONS, SCORES, STEPS, Columns, StoredRun, stacked
-from reports.stored import MARKER, Note, check_format, is_compact
+from reports.stored import MARKER, NOT_WRITABLE, Note, check_format, is_compact
 
 FORMAT = 1
 TABLES = ("steps.csv.gz", "held_out.csv", "scores.csv", "evaluations.csv", "questions.csv.gz", "base.csv", "notes.csv")
@@ -76,8 +76,10 @@ def write_compact(folder: Path, root: Path, runs: Sequence[StoredRun], base: pd.
                 os.replace(fresh / name, folder / name)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-    except PermissionError as error:
-        raise BadInput(f"{folder}: cannot be written ({error.strerror})") from None
+    except OSError as error:
+        if error.errno in NOT_WRITABLE:
+            raise BadInput(f"{folder}: cannot be written ({error.strerror})") from None
+        raise
 
 
 def read_compact(root: Path) -> tuple[list[StoredRun], list[Note]]:

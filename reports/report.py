@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import importlib.metadata
 import json
@@ -15,12 +14,11 @@ from pathlib import Path
 from krpo.errors import BadInput
 from krpo.rundir import dumps, find_runs, write_text
 from reports.selection import Selection, parse
-from reports.stored import check_directory
+from reports.stored import NOT_WRITABLE, check_directory
 
 STATE = ".state.json"
 COMPACT = ("study.json", "runs.jsonl", "*.csv", "*.csv.gz")
 LIBRARIES = ("numpy", "scipy", "pandas", "matplotlib", "fonttools", "jinja2")
-_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 _USED = ("__init__", "config", "errors", "rundir", "spec", "streams")  # of krpo
 _RUN_FILES = ("spec.yaml", "manifest.json", "metrics.jsonl", "heldout.jsonl", "DONE", "FAILED")
 
@@ -72,7 +70,7 @@ def render_report(
         digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         write_text(folder / STATE, dumps({"inputs": inputs, "files": digests}) + "\n")
     except OSError as error:
-        if error.errno in _NOT_WRITABLE:
+        if error.errno in NOT_WRITABLE:
             raise BadInput(
                 f"{folder}: cannot be written ({error.strerror}); choose another place with --output"
             ) from None

@@ -5,6 +5,7 @@ Everything that is left out is counted in a `Note`, and the page prints the note
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +20,11 @@ MARKER = "study.json"
 
 FORMAT = 1
 """The newest `format` of a grid file or an evaluation summary that this code can read."""
+
+NOT_WRITABLE = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT
+)  # fmt: skip
+"""What an error of the system has as its number where a place is no place to write to."""
 
 
 @dataclass(frozen=True)

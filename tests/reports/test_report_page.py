@@ -213,8 +213,9 @@ def test_bad_input_is_one_message_and_exit_2(make, told: str, tmp_path: Path, ca
 
 def test_output_that_cannot_be_written(grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "file").write_text("")
-    assert main([str(grid), "--output", str(tmp_path / "file" / "below")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    for option in ("--output", "--export"):
+        assert main([str(grid), option, str(tmp_path / "file" / "below")]) == 2
+        assert "cannot be written" in capsys.readouterr().err
 
 
 def test_the_command_prints_the_path_and_says_when_nothing_changed(
