@@ -82,7 +82,7 @@ def load_yaml(path: str | Path) -> tuple[dict[str, Any], Source]:
         if node is not None:
             _collect_lines(node, "", lines, str(path))
         data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date that is none, as 2026-13-01, is a ValueError
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise BadInput(f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}") from None

@@ -12,13 +12,14 @@ from pathlib import Path
 import pandas as pd
 
 from reports import figures, formats, record, results
-from reports.compare import Endpoint, comparisons, endpoint
+from reports.compare import Endpoint, comparisons, endpoint, not_scored
 from reports.figures import few, font, paired_difference, style
 from reports.formats import Table
 from reports.names import symbols_told
 from reports.page import Picture, findings, render_page, results_json
 from reports.parallel import inherited, pool, processes
 from reports.selection import Selection
+from reports.stored import Note
 from reports.tables import Study, read_study
 
 KINDS: Mapping[int, tuple[str, ...]] = {2: ("pdf", "svg", "png"), 1: ("pdf", "svg")}
@@ -29,6 +30,7 @@ def build_files(roots: Sequence[Path], selection: Selection) -> dict[str, bytes]
     """Every file of the report by its path below the report's folder."""
     study = read_study(roots, selection)
     end = endpoint(study)
+    study = replace(study, notes=(*study.notes, *not_scored(study, end), *_boxes(study)))
     names = (*figures.NAMES, *figures.DIAGNOSTICS)
     with drawing({name: functools.partial(shown, name, study, end) for name in names}) as drawn:
         compared = comparisons(differences := paired_difference.table(study, end))
@@ -44,6 +46,13 @@ def build_files(roots: Sequence[Path], selection: Selection) -> dict[str, bytes]
     files["results.json"] = results_json(study, found, compared, pictures).encode()
     files["index.html"] = render_page(study, end, found, pictures, tables, records).encode()
     return files
+
+
+def _boxes(study: Study) -> list[Note]:
+    levels = study.scores.level.unique()
+    boxes = font.lacking([*study.estimators, *study.conditions, *study.scores.task.unique(), *map(str, levels)])
+    told = f"the font of the figures lacks {' '.join(boxes)}: drawn as a box there"
+    return [Note(" + ".join(study.names), told)] if boxes else []
 
 
 def _explained(table: Table, arms: str) -> Table:

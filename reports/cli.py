@@ -75,8 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             done = render_report(arguments.grids, arguments.output, parse(arguments.select, arguments.since))
         if not done.changed:
             print("nothing changed since this report was made", file=sys.stderr)
-        if told := _left_out(done.page.parent / "tables" / "exclusions.csv"):
-            print(told, file=sys.stderr)
+        if done.exclusions is not None:
+            print(_left_out(done.exclusions), file=sys.stderr)
         print(done.page)
         return 0
 
@@ -84,9 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _left_out(table: Path) -> str:
-    """How much the report left out or mended, and where it says what; empty where all was whole."""
-    if not table.exists():
-        return ""
+    """How much the report left out or mended, and where it says what."""
     with table.open(encoding="utf-8", newline="") as stream:
         rows = [row["excludes"] == "True" for row in csv.DictReader(stream)]
     return f"left out: {sum(rows)}, mended: {len(rows) - sum(rows)}; {table.with_suffix('.md')} says what"

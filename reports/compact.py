@@ -34,6 +34,7 @@ import pandas as pd
 from krpo.errors import BadInput
 from krpo.rundir import dumps, read_json
 from reports.rundirs import EVALUATIONS, QUESTIONS, SCORES, STEPS, Columns, StoredRun, stacked
+from reports.specs import settled
 from reports.stored import MARKER, NOT_WRITABLE, Note, check_format, is_compact
 
 FORMAT = 1
@@ -89,6 +90,13 @@ def read_compact(root: Path) -> tuple[list[StoredRun], list[Note]]:
     """
     marker = read_json(root / MARKER)
     check_format(marker, root / MARKER, FORMAT)
+    try:
+        return _read(root, str(marker["grid"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"{root}: damaged ({type(error).__name__}: {error}); export the study again") from None
+
+
+def _read(root: Path, grid: str) -> tuple[list[StoredRun], list[Note]]:
     facts = _lines(root / "runs.jsonl")
     tables = {name: _table(root / name) for name in TABLES if name not in ("questions.csv.gz", "base.csv", "notes.csv")}
     by_run = {name: dict(list(table.groupby("run", sort=False))) for name, table in tables.items()}
@@ -101,11 +109,11 @@ def read_compact(root: Path) -> tuple[list[StoredRun], list[Note]]:
         own = {name: _columns(by_run[name].get(key, empty[name]).drop(columns="run")) for name in tables}
         runs.append(
             StoredRun(
-                grid=str(marker["grid"]),
+                grid=grid,
                 key=key,
                 status=fact["status"],
                 reason=fact["reason"],
-                spec=fact["spec"],
+                spec=settled(fact["spec"])[0],
                 manifest=fact["manifest"],
                 steps=own["steps.csv.gz"],
                 held_out=own["held_out.csv"],

@@ -12,8 +12,9 @@ import pandas as pd
 from krpo.errors import BadInput, nearest
 from krpo.streams import generator
 from reports import statistics
-from reports.names import estimator_name, named
+from reports.names import circumstance, estimator_name, named, noise_name
 from reports.plan import varied
+from reports.stored import Note
 from reports.tables import Study
 
 POOLED = "mean over conditions"
@@ -44,9 +45,8 @@ def endpoint(study: Study) -> Endpoint | None:
     """The primary endpoint: the primary metric of the grid file's first evaluation task, and the arms and the condition
     of its `report` section (`baseline`, `treatment`, `condition`); what matters at least is the file's `effect`.
 
-    Defaults: `krpo` against `grpo`, in every condition. None where no finished run has been evaluated. Raises
-    `BadInput`
-    where the section names something that the grid does not have.
+    Defaults: `krpo` against `grpo`, in every condition. None where no finished run has been evaluated. A condition that
+    is planned and has no run yet stays. Raises `BadInput` where the section names something that the grid does not have.
     """
     file = study.roots[0] / "grid.yaml"
     section = study.plan.get("report") or {}
@@ -55,29 +55,32 @@ def endpoint(study: Study) -> Endpoint | None:
     if study.scores.empty:
         return None
     tasks = list(dict.fromkeys(study.scores.task))
-    wanted = (study.plan.get("evaluation") or {}).get("tasks") or []
-    task = next((task for task in wanted if task in tasks), tasks[0])
+    evaluation = study.plan.get("evaluation")
+    wanted = evaluation.get("tasks") if isinstance(evaluation, dict) else ()
+    task = next((task for task in wanted if task in tasks), tasks[0]) if isinstance(wanted, list) else tasks[0]
     of_task = study.scores[study.scores.task == task]
     metrics = [*of_task[of_task.primary].metric, *of_task.metric]
-    arms = study.estimators
-    planned = [named(value).label for value in (varied(study.plan) or {}).get("estimator", [])]
+    settings = varied(study.plan) or {}
+    planned = {key: [named(value) for value in settings.get(key, [])] for key in ("estimator", "noise")}
+    arms = list(dict.fromkeys([*study.estimators, *(arm.label for arm in planned["estimator"])]))
 
     def chosen(key: str, default: str, known: Sequence[str]) -> str:
         if section.get(key) is None:
             return default
         label = named(section[key]).label
         if label not in known:
-            raise BadInput(f"{file}: report.{key} is '{label}', which this grid does not have; {nearest(label, known)}")
+            which = f"none of the selected runs has ({study.selection})" if study.selection else "this grid does not have"
+            raise BadInput(f"{file}: report.{key} is '{label}', which {which}; {nearest(label, known)}")
         return label
 
-    baseline = chosen("baseline", "grpo" if "grpo" in arms else arms[0], [*arms, *planned])
-    others = [arm for arm in [*arms, *planned] if arm != baseline]
+    baseline = chosen("baseline", "grpo" if "grpo" in study.estimators else study.estimators[0], arms)
+    others = [arm for arm in arms if arm != baseline]
     treatment = chosen("treatment", "krpo" if "krpo" in others else others[0], others) if others else None
     conditions = tuple(study.conditions)
-    noises = dict(zip(study.runs.noise, study.runs.condition, strict=True))
     if section.get("condition") is not None:
-        one = chosen("condition", "", [*noises, *conditions])
-        conditions = (noises.get(one, one),)
+        one = chosen("condition", "", [*study.runs.noise, *conditions, *(noise.label for noise in planned["noise"])])
+        of_noise = dict.fromkeys(study.runs[study.runs.noise == one].condition)
+        conditions = tuple(of_noise) or (one if one in conditions else noise_name(named(section["condition"])),)
     effect = section.get("smallest_effect", study.plan.get("effect"))
     return Endpoint(
         task=task,
@@ -110,7 +113,7 @@ def paired_differences(scores: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Every arm against the baseline, paired by seed within a condition and level.
 
     Columns: estimator, condition, level, seed, treatment, baseline, difference. A seed that one of the two arms lacks
-    is left out; `unpaired_seeds` counts those.
+    is left out; `unpaired_seeds` names those.
     """
     keys = ["condition", "level", "seed"]
     base = scores[scores.estimator == baseline][[*keys, "value"]].rename(columns={"value": "baseline"})
@@ -127,21 +130,55 @@ def pooled(differences: pd.DataFrame, conditions: int) -> pd.DataFrame:
     return complete.reset_index().assign(condition=POOLED)
 
 
-def unpaired_seeds(scores: pd.DataFrame, treatment: str, baseline: str, conditions: Sequence[str]) -> list[int]:
-    """Seeds that only one of the two arms has, in any of the conditions."""
-    here = scores[scores.condition.isin(conditions)]
-    arms = [
-        set(zip(here[here.estimator == arm].condition, here[here.estimator == arm].seed, strict=True))
-        for arm in (treatment, baseline)
-    ]
-    return sorted({int(seed) for _, seed in arms[0] ^ arms[1]})
+def primary_scores(study: Study, end: Endpoint) -> pd.DataFrame:
+    """The scores that the primary endpoint is about, of all arms and conditions: a row per run."""
+    scores = final_scores(study, end.task, end.metric)
+    return scores[scores.level == end.level]
+
+
+def not_scored(study: Study, end: Endpoint | None) -> list[Note]:
+    """A note on each finished run that has no part in the comparison for want of a score, unless a note says so."""
+    scored = set(primary_scores(study, end).run) if end is not None else set()
+    known = scored | {note.where for note in study.notes if note.excludes}
+    what = f"score on {end.task} ({end.metric})" if end is not None else "evaluation"
+    done = study.runs[study.runs.status == "done"].run
+    return [Note(run, f"is done but has no {what}", excludes=True) for run in done if run not in known]
+
+
+def unpaired_seeds(study: Study, end: Endpoint) -> dict[str, list[int]]:
+    """The seeds that only one of the two arms of the primary endpoint has, by condition; conditions without are left
+    out."""
+    scores = primary_scores(study, end)
+    found = {}
+    for condition in end.conditions:
+        here = scores[scores.condition == condition]
+        first, second = (set(here[here.estimator == arm].seed) for arm in (end.treatment, end.baseline))
+        if first ^ second:
+            found[condition] = sorted(map(int, first ^ second))
+    return found
+
+
+def nothing_paired(study: Study, end: Endpoint) -> str:
+    """Why there is no pair of runs for the primary endpoint, as a clause."""
+    scores = primary_scores(study, end)
+    here = scores[scores.condition.isin(end.conditions)]
+    where = f" {circumstance(end.conditions[0])}" if len(end.conditions) == 1 else ""
+    of_arm = {arm: list(dict.fromkeys(here[here.estimator == arm].condition)) for arm in (end.treatment, end.baseline)}
+    for arm, conditions in of_arm.items():
+        if not conditions:
+            return f"there is no finished and evaluated run of {estimator_name(str(arm))}{where}"
+    both = " and ".join(estimator_name(str(arm)) for arm in of_arm)
+    if not set(of_arm[end.treatment]) & set(of_arm[end.baseline]):
+        told = "; ".join(f"{estimator_name(str(arm))}: {', '.join(of)}" for arm, of in of_arm.items())
+        return f"{both} have no condition in common ({told})"
+    return f"no seed has a finished and evaluated run of both {both}{where}"
 
 
 def comparisons(differences: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
     """One row per arm, condition and level: n, mean difference, t interval, spread, p-values, smallest
     detectable difference.
 
-    With one seed there is a difference and nothing else (NaN). `p_holm` corrects the t test's p over the rows of one
+    With one seed there is a difference and nothing else (NaN); without any spread, no interval. `p_holm` corrects the t test's p over the rows of one
     level that are not pooled: the family of all arms and conditions shown.
     """
     rows = []
@@ -193,13 +230,16 @@ def comparisons(differences: pd.DataFrame, confidence: float = 0.95) -> pd.DataF
 
 
 def primary_comparisons(end: Endpoint, differences: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `comparisons` that the primary endpoint is about, with intervals that hold jointly at 95%."""
+    """The rows of `comparisons` that the primary endpoint is about; the intervals, of those that have one, hold jointly
+    at 95%."""
     family = differences[
         (differences.estimator == end.treatment)
         & (differences.level == end.level)
         & differences.condition.isin(end.conditions)
     ]
-    return comparisons(family, 1 - 0.05 / max(1, family.condition.nunique()))
+    rows = comparisons(family)
+    several = int(rows.low.notna().sum())
+    return comparisons(family, 1 - 0.05 / several) if several > 1 else rows
 
 
 def summarise(scores: pd.DataFrame, base: dict[str, float], confidence: float = 0.95) -> pd.DataFrame:

@@ -65,7 +65,7 @@ def condition_name(noise: Named | None, others: Mapping[str, Any]) -> str:
     return ", ".join(
         [
             *([noise_name(noise)] if noise else []),
-            *(f"{key.replace('_', ' ')} {_short(value)}" for key, value in others.items()),
+            *(f"{key.replace('_', ' ')} {short(value)}" for key, value in others.items()),
         ]
     )
 
@@ -79,7 +79,10 @@ def circumstance(condition: str) -> str:
     return f"at {condition}" if condition.startswith(settings) else f"under {condition}"
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A setting's value in a sentence."""
+    if value is None:
+        return "not set"
     if isinstance(value, Mapping):
         return named(value).label
     return f"{value:g}" if isinstance(value, float) else str(value)

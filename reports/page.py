@@ -18,16 +18,17 @@ from reports.compare import (
     contrast,
     final_scores,
     primary_comparisons,
+    nothing_paired,
     summarise,
     unpaired_seeds,
 )
 from reports.figures import DIAGNOSTICS
 from reports.formats import Table
 from reports.limits import not_tested
-from reports.names import estimator_name
-from reports.tables import Study
+from reports.names import circumstance, estimator_name, short
+from reports.tables import Study, settings_of_arms
 from reports.templates import environment, page_style
-from reports.verdict import Verdict, judge, judge_row, points
+from reports.verdict import Verdict, judge, judge_row, judge_rows, points
 
 
 @dataclass(frozen=True)
@@ -94,13 +95,14 @@ def findings(study: Study, end: Endpoint | None, differences: pd.DataFrame, comp
         nothing = f"Nothing can be said yet: none of {len(study.runs)} runs is both finished and evaluated."
         return Findings(Verdict("nothing", nothing), [], [])
     primary = primary_comparisons(end, differences)
-    several = [judge_row(end, row, len(primary)) for _, row in primary.iterrows()] if len(primary) > 1 else []
+    several = judge_rows(end, primary) if len(primary) > 1 else []
     rest = compared[
         (compared.level == end.level)
         & ~((compared.estimator == end.treatment) & compared.condition.isin(end.conditions))
     ]
     further = [judge_row(end, row) for _, row in rest.iterrows()]
-    return Findings(judge(end, primary), several, further)
+    why = nothing_paired(study, end) if primary.empty and end.treatment else ""
+    return Findings(judge(end, primary, why), several, further)
 
 
 def caveats(study: Study, end: Endpoint | None) -> list[str]:
@@ -121,13 +123,15 @@ def caveats(study: Study, end: Endpoint | None) -> list[str]:
         told.append(
             f"{study.planned - len(study.runs)} of {study.planned} planned runs have no readable run directory."
         )
-    if end is not None and end.treatment is not None:
-        scores = study.scores[
-            (study.scores.task == end.task) & (study.scores.metric == end.metric) & (study.scores.level == end.level)
-        ]
-        lone = unpaired_seeds(scores, end.treatment, end.baseline, end.conditions)
-        if lone:
-            told.append(f"Seeds without a partner in the other arm were left out: {', '.join(map(str, lone))}.")
+    if end is not None and end.treatment is not None and (lone := unpaired_seeds(study, end)):
+        seeds = [f"{', '.join(map(str, of))} {circumstance(condition)}" for condition, of in lone.items()]
+        told.append(f"Seeds without a partner in the other arm were left out: {'; '.join(seeds)}.")
+    for key, by_arm in settings_of_arms(study.specs.values()).items():
+        values = ", ".join(f"{short(value)} for {estimator_name(arm)}" for arm, value in by_arm.items())
+        told.append(
+            f"The arms differ in more than the estimator: {key.replace('_', ' ')} is {values}. A difference may come from "
+            "that."
+        )
     if left_out := len({note.where for note in study.notes if note.excludes}):
         told.append(
             f"{left_out} more {'run was' if left_out == 1 else 'runs were'} left out; the table 'Left out or "

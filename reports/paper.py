@@ -14,7 +14,7 @@ from typing import Any
 from krpo import __version__
 from krpo.errors import BadInput
 from krpo.rundir import write_text
-from reports.report import Rendered, check_writable, is_probe, render_report
+from reports.report import STATE, Rendered, check_ours, check_writable, is_probe, render_report
 from reports.stored import is_compact
 from reports.templates import environment, page_style
 
@@ -56,6 +56,8 @@ def render_paper(out: str | Path = Path("runs/paper"), data: str | Path = DATA) 
     known = {part.name: part for part in PARTS}
     parts = [part for part in PARTS if part.name in stored]
     parts += [Part(name, name.replace("_", " "), ("paired_difference",)) for name in stored if name not in known]
+    if not any((folder / part.name / STATE).exists() for part in parts):
+        check_ours(folder, ["index.html"])
     rendered = [render_report(data / part.name, folder / part.name) for part in parts]
     chapters = [_chapter(part, done.page.parent) for part, done in zip(parts, rendered, strict=True)]
     missing = [part for part in PARTS if part.name not in stored]

@@ -19,6 +19,7 @@ from reports.compact import read_base, read_compact
 from reports.names import named
 from reports.parallel import side_by_side
 from reports.rundirs import SCORES, StoredRun, read_evaluations, read_run, stacked
+from reports.specs import same, value_of
 from reports.stored import FORMAT, Note, check_directory, check_format, is_compact
 
 Plan = Mapping[str, Any]
@@ -36,20 +37,25 @@ def read_plan(root: Path) -> Plan:
 
 
 def planned_runs(plans: Sequence[Plan]) -> int | None:
-    """How many runs the grid files ask for; None where one does not say."""
-    total = 0
+    """How many runs the grid files ask for, those that several ask for once; None where one does not say."""
+    if len(plans) == 1:
+        return _size(plans[0])
+    asked = set()
     for plan in plans:
-        axes, seeds = plan.get("axes") or {}, plan.get("seeds")
-        lists = [values for values in axes.values() if isinstance(values, list)]
-        if not plan or len(lists) != len(axes) or not isinstance(seeds, list):
+        specs = _expanded(plan) if plan else ()
+        if not specs:
             return None
-        if _is_product(plan):
-            total += prod(len(values) for values in [*lists, seeds])
-        elif specs := _expanded(plan):
-            total += len(specs)
-        else:
-            return None
-    return total
+        asked |= {same(to_plain(spec)) for spec in specs}
+    return len(asked)
+
+
+def _size(plan: Plan) -> int | None:
+    axes, seeds = plan.get("axes") or {}, plan.get("seeds")
+    if not plan or not isinstance(axes, dict) or not isinstance(seeds, list):
+        return None
+    if not all(isinstance(values, list) for values in axes.values()):
+        return None
+    return prod(map(len, [*axes.values(), seeds])) if _is_product(plan) else len(_expanded(plan)) or None
 
 
 def varied(plan: Plan) -> dict[str, list[Any]] | None:
@@ -100,9 +106,9 @@ def stored_runs(root: Path, plan: Plan, notes: list[Note]) -> list[StoredRun]:
         notes += told
     else:
         read, runs = [], _run_dirs(root)
-        for run, one in zip(runs, side_by_side(read_run, runs, [root.resolve().name] * len(runs)), strict=True):
-            if one is None:
-                notes.append(Note(run.key, "its spec.yaml cannot be read", excludes=True))
+        for one in side_by_side(read_run, runs, [root.resolve().name] * len(runs)):
+            if isinstance(one, Note):
+                notes.append(one)
             else:
                 read.append(one)
     found = []
@@ -130,15 +136,16 @@ def once(runs: Sequence[StoredRun], notes: list[Note]) -> list[StoredRun]:
     """Each specification once: of runs that differ only in code format, base weights or data, the latest finished."""
     chosen: dict[str, StoredRun] = {}
     for one in runs:
-        same = repr(sorted(_resolved(one.spec).items()))
-        other = chosen.get(same)
+        asked = same(one.spec)
+        other = chosen.get(asked)
         if other is None:
-            chosen[same] = one
+            chosen[asked] = one
             continue
-        old, new = sorted((other, one), key=_age)
-        chosen[same] = new
-        where = f" in {old.grid}" if old.grid != new.grid else ""
-        notes.append(Note(old.key, f"stands for the same run as {new.key}, which is newer{where}"))
+        old, new = (other, one) if _age(one) > _age(other) else (one, other)
+        chosen[asked] = new
+        where = f" of {new.grid}" if old.grid != new.grid else ""
+        why = "" if _age(new) == _age(old) else ", which is newer" if new.status == old.status else ", which is done"
+        notes.append(Note(old.key, f"stands for the same run as {new.key}{where}{why}"))
     return list(chosen.values())
 
 
@@ -168,25 +175,9 @@ def _wanted(plan: Plan) -> dict[str, list[Any]]:
     wanted = {key: [value] for key, value in base.items()} | settings
     if isinstance(seeds, list) and seeds:
         wanted["seed"] = seeds
-    return {
-        key: [_resolved({key: value}).get(key) for value in values]
-        for key, values in wanted.items()
-        if key in field_names()
-    }
+    return {key: [value_of(key, value) for value in values] for key, values in wanted.items() if key in field_names()}
 
 
 def _belongs(spec: Mapping[str, Any], wanted: Mapping[str, list[Any]]) -> bool:
     """Whether the grid file asks for this run."""
-    here = _resolved(spec)
-    return all(here.get(key) in values for key, values in wanted.items())
-
-
-def _resolved(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A specification as `RunSpec` stores it, so that `krpo` and `{name: krpo}`, 1 and 1.0 are the same."""
-    known = {key: value for key, value in spec.items() if key in field_names()}
-    unknown = {key: value for key, value in spec.items() if key not in known}
-    try:
-        plain = to_plain(build(RunSpec, known))
-    except BadInput:
-        plain = known
-    return {key: canonical(value) for key, value in (plain | unknown).items()}
+    return all(canonical(spec[key]) in values for key, values in wanted.items())

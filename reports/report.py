@@ -7,16 +7,20 @@ import importlib.metadata
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from krpo.errors import BadInput
 from krpo.rundir import dumps, find_runs, write_text
 from reports.selection import Selection, parse
-from reports.stored import NOT_WRITABLE, check_directory
+from reports.stored import NOT_WRITABLE, check_directory, distinct
 
 STATE = ".state.json"
+EXCLUSIONS = "tables/exclusions.csv"
+MARK = b"krpo report</title>"
+"""Stands in every page of ours, also in one whose `STATE` is gone."""
+
 COMPACT = ("study.json", "runs.jsonl", "*.csv", "*.csv.gz")
 LIBRARIES = ("numpy", "scipy", "pandas", "matplotlib", "fonttools", "jinja2")
 _USED = ("__init__", "config", "errors", "rundir", "spec", "streams")  # of krpo
@@ -25,10 +29,11 @@ _RUN_FILES = ("spec.yaml", "manifest.json", "metrics.jsonl", "heldout.jsonl", "D
 
 @dataclass(frozen=True)
 class Rendered:
-    """Where the page is, and whether it had to be made."""
+    """Where the page is, whether it had to be made, and the table of what was left out or mended, if there is one."""
 
     page: Path
     changed: bool
+    exclusions: Path | None = None
 
 
 def render(
@@ -51,7 +56,7 @@ def render(
 def render_report(
     root: str | Path | Sequence[str | Path], out: str | Path | None = None, selection: Selection | None = None
 ) -> Rendered:
-    roots = [Path(root)] if isinstance(root, (str, Path)) else [Path(one) for one in root]
+    roots = distinct([Path(root)] if isinstance(root, (str, Path)) else [Path(one) for one in root])
     folder = Path(out) if out is not None else _default(roots)
     selection = selection or Selection()
     inputs = fingerprint(roots, selection)
@@ -60,14 +65,18 @@ def render_report(
     if before.get("inputs") == inputs and all(
         _digest(folder / name) == digest for name, digest in before["files"].items()
     ):
-        return Rendered(page, changed=False)
+        return Rendered(page, changed=False, exclusions=_exclusions(folder, before["files"]))
     for one in roots:
         check_directory(one)
     check_writable(folder)
+    check_ours(folder, ["index.html"])
     files = _files(roots, selection)
+    check_ours(folder, files)
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / STATE, dumps({"files": before.get("files", {}) | digests}) + "\n")  # from here on it is ours
         _write(folder, files, old=before.get("files", {}))
-        digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         write_text(folder / STATE, dumps({"inputs": inputs, "files": digests}) + "\n")
     except OSError as error:
         if error.errno in NOT_WRITABLE:
@@ -75,7 +84,11 @@ def render_report(
                 f"{folder}: cannot be written ({error.strerror}); choose another place with --output"
             ) from None
         raise
-    return Rendered(page, changed=True)
+    return Rendered(page, changed=True, exclusions=_exclusions(folder, files))
+
+
+def _exclusions(folder: Path, files: Iterable[str]) -> Path | None:
+    return folder / EXCLUSIONS if EXCLUSIONS in files else None
 
 
 def is_probe(root: Path) -> bool:
@@ -104,6 +117,18 @@ def check_writable(folder: Path) -> None:
     if not there.is_dir() or not os.access(there, os.W_OK):
         why = "no permission" if there.is_dir() else f"{there} is a file"
         raise BadInput(f"{folder}: cannot be written ({why}); choose another place with --output")
+
+
+def check_ours(folder: Path, names: Iterable[str]) -> None:
+    """Raises `BadInput` where a file that is to be written stands already and no report of ours wrote it."""
+    page = folder / "index.html"
+    if _state(folder) or (page.is_file() and MARK in page.read_bytes()):
+        return
+    for name in names:
+        if (folder / name).exists():
+            raise BadInput(
+                f"{folder / name}: exists and was not written by krpo-report; choose another place with --output"
+            )
 
 
 def _default(roots: Sequence[Path]) -> Path:
@@ -160,7 +185,6 @@ def _state(folder: Path) -> dict[str, dict[str, str]]:
 
 def _write(folder: Path, files: dict[str, bytes], old: dict[str, str]) -> None:
     """Write the files, each whole or not at all, the page last; remove what an earlier report of ours left over."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name in sorted(files, key=lambda name: name == "index.html"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ What was torn, missing or no number is left out and counted in the run's notes.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -18,7 +19,8 @@ import pandas as pd
 from krpo import spec as run_spec
 from krpo.errors import BadInput
 from krpo.rundir import RunDir
-from reports.stored import FORMAT, Note, check_format, flatten, read_object, read_rows
+from reports.specs import plain, settled
+from reports.stored import FORMAT, Note, check_format, flatten, number, read_object, read_rows
 
 WALL_DIGITS = 4
 """Significant digits of what depends on the machine: seconds, megabytes. More would only be noise to store."""
@@ -31,6 +33,12 @@ EVALUATIONS = {"task": str, "settings": str} | dict.fromkeys(("questions", "samp
 QUESTIONS = {"task": str, "question": str, "right": float}
 STEPS = {"step": int}
 """What each table of a run has at least, with its type; any further column is a number."""
+
+DESCRIPTION = ["run", "estimator", "condition", "noise", "seed"]
+"""The columns that every frame of a study carries in front of its own."""
+
+LOGGED = ("accuracy", "reward", "reward_observed", "loss")
+"""What the trainer logs at every step."""
 
 DISAGREE = "disagree: "
 """In front of a pair of metrics: the share of answers on which the two differ."""
@@ -74,25 +82,30 @@ def stacked(parts: Mapping[str, Columns], kinds: Mapping[str, type], front: str 
     return pd.DataFrame(whole)
 
 
-def read_run(run: RunDir, grid: str) -> StoredRun | None:
-    """Everything of one run; None where its specification cannot be read. Raises `BadInput` for a newer format."""
+def read_run(run: RunDir, grid: str) -> StoredRun | Note:
+    """Everything of one run; a note instead where its specification cannot be used. Raises `BadInput` for a newer
+    format."""
     notes: list[Note] = []
     try:
         data = run.spec()
-    except BadInput:
-        return None
+    except (BadInput, ValueError, RecursionError, OSError):  # YAML may also hold a date that is none
+        return Note(run.key, "its spec.yaml cannot be read", excludes=True)
     check_format(data, run.spec_file, run_spec.FORMAT)
+    try:
+        spec, unread = settled({key: value for key, value in data.items() if key not in ("key", "format")})
+    except BadInput as error:
+        return Note(run.key, f"its spec.yaml cannot be used: {error}", excludes=True)
+    notes += [Note(run.key, f"{key} in spec.yaml is no value of this version; it is kept as text") for key in unread]
     status = run.status()
     failure = read_object(run.failed_file, notes, run.key) if status == "failed" else {}
-    steps = _curve(run.metrics_file, notes, run.key)
+    steps = _curve(run.metrics_file, notes, run.key, spec["steps"])
     rows = len(steps["step"])
-    for key in ("reward", "reward_observed", "accuracy", "loss"):
-        if missing := int((~np.isfinite(steps[key])).sum()) if key in steps else 0:
-            told = f"{key} is missing or not a number at {missing} of {rows} steps; the means leave these out"
-            notes.append(Note(run.key, told))
-    asked = int(data.get("steps") or 0)
-    if status == "done" and rows < asked:
-        notes.append(Note(run.key, f"has metrics of {rows} steps of {asked}"))
+    for key in LOGGED:
+        if rows and (missing := int((~np.isfinite(steps[key])).sum()) if key in steps else rows):
+            told = f"{key} is missing or not a number at {missing} of {rows} steps"
+            notes.append(Note(run.key, told + ("; the means leave these out" if missing < rows else "")))
+    if status == "done" and rows < spec["steps"]:
+        notes.append(Note(run.key, f"has metrics of {rows} steps of {spec['steps']}"))
     done = status == "done"
     scores, evaluations = read_evaluations(run.eval, notes, run.key) if done else read_evaluations(Path(), [], "")
     return StoredRun(
@@ -100,10 +113,10 @@ def read_run(run: RunDir, grid: str) -> StoredRun | None:
         key=run.key,
         status=status,
         reason=str(failure.get("reason", "")),
-        spec={key: value for key, value in data.items() if key not in ("key", "format")},
-        manifest=flatten(read_object(run.manifest_file, notes, run.key)),
+        spec=spec,
+        manifest=plain(flatten(read_object(run.manifest_file, notes, run.key))),
         steps=steps,
-        held_out=_curve(run.held_out_file, notes, run.key),
+        held_out=_curve(run.held_out_file, notes, run.key, spec["steps"]),
         scores=scores,
         evaluations=evaluations,
         questions=_questions(run.eval, evaluations, scores, notes, run.key),
@@ -111,8 +124,9 @@ def read_run(run: RunDir, grid: str) -> StoredRun | None:
     )
 
 
-def _curve(file: Path, notes: list[Note], where: str) -> Columns:
-    """A value per step; of a step written twice the later one; what is no number is no column."""
+def _curve(file: Path, notes: list[Note], where: str, most: int) -> Columns:
+    """A value per step; of a step written twice the later one; what is no number is no column, and what is no step of
+    a run of ``most`` steps no row."""
     rows = read_rows(file, notes, where)
     for row in rows:
         if isinstance(wall := row.get("wall"), dict):
@@ -120,10 +134,18 @@ def _curve(file: Path, notes: list[Note], where: str) -> Columns:
     blank: dict[str, Any] = dict.fromkeys(chain.from_iterable(rows))
     columns = zip(blank, zip(*((blank | row).values() for row in rows), strict=True), strict=False)
     known = {key: numbers for key, values in columns if (numbers := _numbers(values)) is not None}
+    if taken := [name for name in DESCRIPTION if known.pop(name, None) is not None]:
+        notes.append(Note(where, f"{file.name} has a column {' and '.join(taken)}, a name of the report's own: not used"))
     if "step" not in known:
+        if rows:
+            notes.append(Note(where, f"{file.name} has no step in any of its {len(rows)} rows and was not used"))
         return {"step": np.asarray([], dtype=np.int64)}
-    written = np.flatnonzero(np.isfinite(known["step"]))
-    steps, last = np.unique(known["step"][written][::-1], return_index=True)
+    step = known["step"]
+    with np.errstate(invalid="ignore"):
+        written = np.flatnonzero((step >= 0) & (step <= most) & (step % 1 == 0))
+    if wrong := step.size - written.size:
+        notes.append(Note(where, f"{file.name}: {wrong} of {step.size} rows are of no step from 0 to {most}; not used"))
+    steps, last = np.unique(step[written][::-1], return_index=True)
     if twice := written.size - steps.size:
         notes.append(Note(where, f"{file.name} has {twice} steps twice (a resumed run); the later row counts"))
     chosen = written[::-1][last]
@@ -137,7 +159,10 @@ def _numbers(values: Sequence[Any]) -> np.ndarray | None:
         values = [value if type(value) in (float, int) else None for value in values]
         if not kinds & {float, int}:
             return None
-    return np.asarray(values, dtype=np.float64)
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except OverflowError:
+        return np.asarray([number(value) for value in values])
 
 
 def _shortened(value: Any) -> Any:
@@ -156,34 +181,63 @@ def read_evaluations(folder: Path, notes: list[Note], where: str) -> tuple[Colum
             continue
         check_format(summary, file, FORMAT)
         primary, task = summary.get("primary"), str(summary.get("task", file.stem))
+        if task in (one["task"] for one in evaluations):
+            notes.append(Note(where, f"{file.name} is another summary of {task} and was not used"))
+            continue
+        told = _Reader(task, notes, where)
         settings = repr((summary.get("n_questions"), sorted(flatten(summary.get("settings") or {}).items())))
-        counts, pairs = summary.get("counts") or {}, summary.get("disagreement") or {}
+        counts, pairs = told.mapping(summary, "counts"), told.mapping(summary, "disagreement")
         evaluations.append(
             {"task": task, "settings": hashlib.sha256(settings.encode()).hexdigest()[:12]}
-            | {"questions": summary.get("n_questions"), "samples": summary.get("samples")}
-            | {key: counts.get(key) for key in COUNTS}
-            | {f"{DISAGREE}{pair}": share for pair, share in pairs.items()}
+            | {"questions": told.number(summary, "n_questions"), "samples": told.number(summary, "samples")}
+            | {key: told.number(counts, key) for key in COUNTS}
+            | {f"{DISAGREE}{pair}": told.number(pairs, pair) for pair in pairs}
         )
-        for level, metric, score in _scores_of(summary):
+        for level, metric, score in _scores_of(summary, told):
             facts = score if isinstance(score, dict) else {"value": score}
-            value = facts.get("value")
-            if not isinstance(value, (int, float)) or not np.isfinite(value):
-                told = f"{task}: {metric} on level {level} is not a number and was left out"
-                notes.append(Note(where, told, excludes=level == "all" and metric == primary))
+            value = number(facts.get("value"))
+            if not np.isfinite(value):
+                missing = f"{task}: {metric} on level {level} is not a number and was left out"
+                notes.append(Note(where, missing, excludes=level == "all" and metric == primary))
                 continue
-            row = {"task": task, "metric": metric, "primary": metric == primary, "level": level, "value": float(value)}
-            scores.append(row | {"stderr": facts.get("stderr"), "n": facts.get("n")})
+            row = {"task": task, "metric": metric, "primary": metric == primary, "level": level, "value": value}
+            scores.append(row | {key: told.number(facts, key, f"{key} of {metric}") for key in ("stderr", "n")})
     return _columns(scores, SCORES), _columns(evaluations, EVALUATIONS)
 
 
-def _scores_of(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the parts of one summary, and notes what is not what it should be."""
+
+    task: str
+    notes: list[Note]
+    where: str
+
+    def mapping(self, whole: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+        value = whole.get(key)
+        if value is None or isinstance(value, dict):
+            return value or {}
+        self.notes.append(Note(self.where, f"{self.task}: {key} is not a mapping and was not used"))
+        return {}
+
+    def number(self, whole: Mapping[str, Any], key: str, called: str = "") -> float:
+        value = whole.get(key)
+        if value is not None and not np.isfinite(number(value)):
+            self.notes.append(Note(self.where, f"{self.task}: {called or key} is not a number and was not used"))
+        return number(value) if np.isfinite(number(value)) else math.nan
+
+
+def _scores_of(summary: Mapping[str, Any], told: _Reader) -> Iterator[tuple[str, str, Any]]:
     """Level, metric and score of everything that a summary holds."""
-    levels = {"all": summary.get("scores")} | (summary.get("by_level") or {})
-    for level, scores in levels.items():
-        for metric, score in (scores or {}).items():
+    for metric, score in told.mapping(summary, "scores").items():
+        yield "all", metric, score
+    levels = told.mapping(summary, "by_level")
+    for level in levels:
+        for metric, score in told.mapping(levels, level).items():
             yield str(level), metric, score
+    at_k = told.mapping(summary, "at_k")
     for kind in ("pass", "all", "maj"):
-        for k, score in ((summary.get("at_k") or {}).get(kind) or {}).items():
+        for k, score in told.mapping(at_k, kind).items():
             yield "all", f"{kind}@{k}", score
 
 
@@ -207,8 +261,9 @@ def _questions(folder: Path, evaluations: Columns, scores: Columns, notes: list[
     for task in evaluations["task"]:
         sums: dict[str, float] = {}
         for row in read_rows(folder / f"{task}.jsonl", notes, where):
-            verdict = (row.get("verdicts") or {}).get(primary.get(task))
-            if isinstance(verdict, (int, float)):
+            verdicts = row.get("verdicts")
+            verdict = number(verdicts.get(primary.get(task))) if isinstance(verdicts, dict) else math.nan
+            if math.isfinite(verdict):
                 question = str(row.get("question_id"))
                 sums[question] = sums.get(question, 0.0) + verdict
         tasks += [task] * len(sums)

@@ -37,7 +37,7 @@ class Selection:
             if key not in field_names():
                 raise BadInput(f"--select {key}={value}: unknown key; {nearest(key, field_names())}")
             known = {_shown(one, key) for one in runs}
-            if value not in known:
+            if not any(_is(one, key, value) for one in runs):
                 more = f"; for several, repeat --select {key}=..." if "," in value and "(" not in value else ""
                 raise BadInput(f"--select {key}={value}: no run has it; {nearest(value, known)}{more}")
         kept = [one for one in runs if self._fits(one)]
@@ -47,12 +47,21 @@ class Selection:
 
     def _fits(self, one: StoredRun) -> bool:
         for key in {key for key, _ in self.fields}:
-            if _shown(one, key) not in {value for k, value in self.fields if k == key}:
+            if not any(_is(one, key, value) for k, value in self.fields if k == key):
                 return False
         if self.since is None:
             return True
         started = one.manifest.get("wall.started")
         return isinstance(started, (int, float)) and started >= self.since.timestamp()
+
+
+def _is(one: StoredRun, key: str, text: str) -> bool:
+    """Whether a run has the setting that was typed; a number in any form, as 1e-4 or 0.0001."""
+    value = one.spec.get(key)
+    try:
+        return _shown(one, key) == text or (isinstance(value, (int, float)) and float(text) == value)
+    except ValueError:
+        return False
 
 
 def _shown(one: StoredRun, key: str) -> str:

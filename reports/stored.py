@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,14 @@ class Note:
     where: str
     what: str
     excludes: bool = False
+
+
+def distinct(roots: Iterable[Path]) -> list[Path]:
+    """The folders, each once, whatever it is called."""
+    first: dict[Path, Path] = {}
+    for root in roots:
+        first.setdefault(root.resolve(), root)
+    return list(first.values())
 
 
 def is_compact(root: Path) -> bool:
@@ -66,20 +75,26 @@ def read_object(path: Path, notes: list[Note], where: str) -> dict[str, Any]:
         return {}
     try:
         value = read_json(path)
-    except BadInput:
-        notes.append(Note(where, f"{path.name} is not valid JSON and was not used"))
+    except (BadInput, ValueError, RecursionError, OSError):  # also a number of thousands of digits, or brackets without end
+        value = None
+    if not isinstance(value, dict):
+        notes.append(Note(where, f"{path.name} is not a valid JSON object and was not used"))
         return {}
-    return value if isinstance(value, dict) else {}
+    return value
 
 
 def read_rows(path: Path, notes: list[Note], where: str) -> list[dict[str, Any]]:
     """The objects of a JSON Lines file. Torn or broken lines are dropped and counted."""
     if not path.exists():
         return []
-    lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+    try:
+        lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+    except OSError as error:
+        notes.append(Note(where, f"{path.name} cannot be read ({error.strerror}) and was not used"))
+        return []
     try:
         rows = json.loads(b"[" + b",".join(lines) + b"]")  # one call for the file: six times as fast as one a line
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         rows = list(_by_line(lines))
     good = [row for row in rows if isinstance(row, dict)]
     if torn := len(lines) - len(good):
@@ -89,11 +104,19 @@ def read_rows(path: Path, notes: list[Note], where: str) -> list[dict[str, Any]]
     return good
 
 
+def number(value: Any) -> float:
+    """A JSON number; NaN for what is none, or too large."""
+    try:
+        return float(value) if isinstance(value, (int, float)) else math.nan
+    except OverflowError:
+        return math.nan
+
+
 def _by_line(lines: Iterable[bytes]) -> Iterable[Any]:
     for line in lines:
         try:
             yield json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError):
+        except (ValueError, RecursionError):
             yield None
 
 

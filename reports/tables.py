@@ -5,14 +5,13 @@
     study.scores.query("level == 'all'").groupby(["estimator", "condition"]).value.mean()
 
 Torn lines, missing and unknown columns, failed and running runs, different step counts are expected. What is
-left out is
-counted in `study.notes`.
+left out is counted in `study.notes`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,17 +23,14 @@ from krpo.spec import canonical
 from reports.compact import write_compact
 from reports.names import condition_name, named
 from reports.plan import Plan, axis_order, base_scores_of, once, planned_runs, read_plan, stored_runs
-from reports.rundirs import EVALUATIONS, QUESTIONS, SCORES, STEPS, Columns, StoredRun, stacked
+from reports.rundirs import DESCRIPTION, EVALUATIONS, QUESTIONS, SCORES, STEPS, Columns, StoredRun, stacked
 from reports.selection import Selection
-from reports.stored import Note
+from reports.stored import Note, distinct
 
 EVERYTHING = Selection()
 
 ARM = ("estimator", "seed")
 """What is compared, and over what: every other field that varies makes a condition."""
-
-DESCRIPTION = ["run", "estimator", "condition", "noise", "seed"]
-"""The columns that every frame carries in front of its own."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +70,16 @@ def read_study(roots: Sequence[str | Path], selection: Selection = EVERYTHING) -
 
     Raises `BadInput` where there is nothing to report on.
     """
-    paths = [Path(root) for root in roots]
+    paths = distinct(Path(root) for root in roots)
     notes: list[Note] = []
     plans = [read_plan(path) for path in paths]
-    stored = [run for path, plan in zip(paths, plans, strict=True) for run in stored_runs(path, plan, notes)]
+    stored, base = list[StoredRun](), []
+    for path, plan in zip(paths, plans, strict=True):
+        stored += stored_runs(path, plan, notes)
+        base.append(base_scores_of(path, notes))
     stored = selection.apply(once(stored, notes))
     notes += [note for one in stored for note in one.notes]
-    runs = _describe(stored, plans)
+    runs = _describe(stored, plans, notes)
     done = [one for one in stored if one.status == "done"]
     if not done:
         counts = ", ".join(f"{n} {status}" for status, n in runs.status.value_counts().items())
@@ -88,7 +87,6 @@ def read_study(roots: Sequence[str | Path], selection: Selection = EVERYTHING) -
     evaluations = _joined(runs, {one.key: one.evaluations for one in done}, EVALUATIONS)
     scores = _joined(runs, {one.key: one.scores for one in done}, SCORES)
     scores, evaluations = _comparable(scores, evaluations, notes)
-    base = pd.concat([base_scores_of(path, notes) for path in paths], ignore_index=True)
     return Study(
         names=tuple(str(plan.get("name") or path.resolve().name) for path, plan in zip(paths, plans, strict=True)),
         roots=tuple(paths),
@@ -99,7 +97,7 @@ def read_study(roots: Sequence[str | Path], selection: Selection = EVERYTHING) -
         scores=scores,
         evaluations=evaluations,
         questions=_joined(runs, {one.key: one.questions for one in done}, QUESTIONS),
-        base=base.drop_duplicates(["policy", "task", "metric", "level"]).reset_index(drop=True),
+        base=pd.concat(base, ignore_index=True).drop_duplicates(["policy", "task", "metric", "level"]).reset_index(drop=True),
         specs={one.key: one.spec for one in stored},
         manifests={one.key: one.manifest for one in stored},
         planned=None if selection.words else planned_runs(plans),
@@ -119,10 +117,14 @@ def export(root: str | Path, folder: str | Path) -> Path:
     return Path(folder)
 
 
-def _describe(stored: Sequence[StoredRun], plans: Sequence[Plan]) -> pd.DataFrame:
+def _describe(stored: Sequence[StoredRun], plans: Sequence[Plan], notes: list[Note]) -> pd.DataFrame:
     """A row per run: what it is called, where it stands; in the order in which the grid file names arms and noise."""
     fields = [one.spec for one in stored]
     varying = varying_settings(fields)
+    for key in varying:
+        if lacking := [one.key for one in stored if key not in one.spec]:
+            told = f"{key} is a setting of another version, not set in {len(lacking)} of {len(stored)} runs"
+            notes.append(Note(stored[0].grid, f"{told}; these make a condition of their own"))
     noisy = len({named(spec.get("noise")).label for spec in fields}) > 1 or not varying
     rows = []
     for one in stored:
@@ -133,11 +135,11 @@ def _describe(stored: Sequence[StoredRun], plans: Sequence[Plan]) -> pd.DataFram
                 "estimator": named(spec.get("estimator")).label,
                 "condition": condition_name(noise if noisy else None, {key: spec.get(key) for key in varying}),
                 "noise": noise.label,
-                "seed": int(spec.get("seed") or 0),
+                "seed": spec["seed"],
                 "grid": one.grid,
                 "status": one.status,
                 "reason": one.reason,
-                "steps": int(spec.get("steps") or 0),
+                "steps": spec["steps"],
                 "rows": len(one.steps["step"]),
                 "policy": str(spec.get("policy", "")),
                 "task": named(spec.get("task")).label,
@@ -157,9 +159,26 @@ def _describe(stored: Sequence[StoredRun], plans: Sequence[Plan]) -> pd.DataFram
 
 
 def varying_settings(specs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The settings besides estimator, noise and seed in which runs differ; of those that vary together, the first."""
+    """The settings besides estimator, noise and seed in which the runs of an arm differ; of those that vary together,
+    the first."""
+    own = settings_of_arms(specs)
+    return _independent([key for key in _differing(specs) if key not in own], specs)
+
+
+def settings_of_arms(specs: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The settings in which arms differ and their own runs do not, as learning rates that were tuned one by one: key ->
+    estimator -> value. They belong to the arm and make no condition: else no two arms would share one."""
+    by_arm: dict[str, list[Mapping[str, Any]]] = {}
+    for spec in specs:
+        by_arm.setdefault(named(spec.get("estimator")).label, []).append(spec)
+    inside = {key for of_arm in by_arm.values() for key in _differing(of_arm)}
+    between = _differing([spec for of_arm in by_arm.values() for spec in of_arm])
+    return {key: {arm: of_arm[0].get(key) for arm, of_arm in by_arm.items()} for key in between if key not in inside}
+
+
+def _differing(specs: Sequence[Mapping[str, Any]]) -> list[str]:
     keys = sorted({key for spec in specs for key in spec} - {*ARM, "noise"})
-    return _independent([key for key in keys if len({repr(canonical(spec.get(key))) for spec in specs}) > 1], specs)
+    return [key for key in keys if len({repr(canonical(spec.get(key))) for spec in specs}) > 1]
 
 
 def _independent(keys: Sequence[str], fields: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -6,6 +6,7 @@ The primary endpoint is one comparison for each condition that it names. With se
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -35,6 +36,8 @@ def points(value: float, *, sign: bool = False) -> str:
 
 
 def interval(low: float, high: float) -> str:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "no interval"
     return f"{points(low, sign=True)} to {points(high, sign=True)}"
 
 
@@ -42,36 +45,55 @@ def p_text(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3g}" if p < 0.1 else f"p = {p:.2f}"
 
 
-def judge(end: Endpoint, rows: pd.DataFrame) -> Verdict:
+def judge(end: Endpoint, rows: pd.DataFrame, why: str = "") -> Verdict:
     """The verdict on the primary endpoint: ``rows`` of `reports.compare.comparisons`, one per condition that
-    has data."""
+    has data. ``why`` there are none, where that is known."""
     base = estimator_name(end.baseline)
     if end.treatment is None:
         return Verdict("nothing", f"Nothing is compared: {base} is the only arm with runs.")
     arm = estimator_name(end.treatment)
+    both = f"no seed has a finished and evaluated run of both {arm} and {base}"
     if rows.empty:
-        return Verdict(
-            "nothing", f"This grid cannot tell yet: no seed has a finished and evaluated run of both {arm} and {base}."
-        )
-    verdicts = [judge_row(end, row, jointly=len(rows)) for _, row in rows.iterrows()]
+        return Verdict("nothing", f"This grid cannot tell yet: {why or both}.")
+    bare = [circumstance(condition) for condition in end.conditions if condition not in set(rows.condition)]
+    gap = f" {both[0].upper()}{both[1:]} {_listed(bare, 'or')}." if bare else ""
+    verdicts = judge_rows(end, rows)
     if len(verdicts) == 1:
-        return verdicts[0]
+        only = verdicts[0]
+        return Verdict(only.kind, only.sentence + gap, only.detail)
     kinds = {verdict.kind for verdict in verdicts}
     groups = [(kind, [r for v, (_, r) in zip(verdicts, rows.iterrows(), strict=True) if v.kind == kind]) for kind in
               dict.fromkeys(verdict.kind for verdict in verdicts)]  # fmt: skip
     told = "; ".join(_clause(kind, members, arm, base) for kind, members in groups)
     n = sorted({int(row.n) for _, row in rows.iterrows()})
-    seeds = f"{n[0]} paired seeds" if len(n) == 1 else f"{n[0]} to {n[-1]} paired seeds"
+    seeds = (f"{n[0]} to " if len(n) > 1 else "") + (f"{n[-1]} paired seeds" if n[-1] > 1 else "1 paired seed")
     sentence = (
-        f"{told[0].upper()}{told[1:]}. (Held-out accuracy, {arm} minus {base}, {seeds}; the intervals hold at "
-        f"95% for the {len(rows)} conditions jointly.)"
+        f"{told[0].upper()}{told[1:]}. (Held-out accuracy, {arm} minus {base}, {seeds}{_jointly(rows)}.){gap}"
     )
     return Verdict(kinds.pop() if len(kinds) == 1 else "mixed", sentence)
 
 
+def judge_rows(end: Endpoint, rows: pd.DataFrame) -> list[Verdict]:
+    """The verdict on each condition; their intervals hold jointly."""
+    return [judge_row(end, row, jointly=with_interval(rows)) for _, row in rows.iterrows()]
+
+
+def with_interval(rows: pd.DataFrame) -> int:
+    """How many comparisons have an interval: two seeds at least, and some spread over them."""
+    return int(rows.low.notna().sum())
+
+
+def _jointly(rows: pd.DataFrame) -> str:
+    n = with_interval(rows)
+    if n < 2:
+        return "; the interval holds at 95%" if n else ""
+    which = "conditions" if n == len(rows) else "conditions that have one"
+    return f"; the intervals hold at 95% for the {n} {which} jointly"
+
+
 def _clause(kind: Kind, rows: Sequence[pd.Series], arm: str, base: str) -> str:
     shown = _listed(
-        [f"{points(row['mean'], sign=True)} points {_where(row)} ({interval(row.low, row.high)})" for row in rows]
+        [f"{points(row['mean'], sign=True)} points {_where(row)} ({_surely(row)})" for row in rows]
     )
     if kind in ("higher", "lower"):
         return f"{arm} scored {kind} than {base}: {shown}"
@@ -79,16 +101,17 @@ def _clause(kind: Kind, rows: Sequence[pd.Series], arm: str, base: str) -> str:
         return f"{arm} and {base} differ by less than what was declared to matter: {shown}"
     if kind == "identical":
         return f"{arm} and {base} are exactly equal {_listed([_where(row) for row in rows])}"
-    if any(row.n < 2 or not row.sd > 0 for row in rows):
-        shown = (
-            _listed([f"{points(row['mean'], sign=True)} points {_where(row)}" for row in rows])
-            + ", without an interval"
-        )
     return f"this grid cannot tell whether {arm} or {base} is better: {shown}"
 
 
-def _listed(items: Sequence[str]) -> str:
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+def _surely(row: pd.Series) -> str:
+    if math.isfinite(row.low):
+        return interval(row.low, row.high)
+    return "one pair, no interval" if row.n < 2 else f"the same in all {int(row.n)} pairs, no interval"
+
+
+def _listed(items: Sequence[str], last: str = "and") -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}"
 
 
 def judge_row(end: Endpoint, row: pd.Series, jointly: int = 1) -> Verdict:
@@ -102,7 +125,7 @@ def judge_row(end: Endpoint, row: pd.Series, jointly: int = 1) -> Verdict:
             f"({points(mean, sign=True)} points of {end.measure}) and no measure of chance.",
             "At least 6 paired seeds are needed before a sign-flip test can reject at all; 8 to 10 are recommended.",
         )
-    if not row.sd > 0:
+    if not math.isfinite(low):
         if abs(mean) < 1e-12:
             return Verdict(
                 "identical", f"{arm} and {base} have exactly the same {end.measure} {where} in all {n} paired seeds."

@@ -98,7 +98,8 @@ def caption(table: pd.DataFrame) -> str:
 
 def alt(table: pd.DataFrame) -> str:
     told = [
-        f"{PANELS[r.panel]}, {estimator_name(r.estimator)}, {r.condition}: {r.value:.1%} ({r.low:.1%} to {r.high:.1%})"
+        f"{PANELS[r.panel]}, {estimator_name(r.estimator)}, {r.condition}: {r.value:.1%} "
+        + (f"({r.low:.1%} to {r.high:.1%})" if math.isfinite(r.low) else "(no interval)")
         for r in found(table).itertuples()
     ]
     return "Dot plots of aggregates over levels. " + "; ".join(told) + "."

@@ -10,13 +10,22 @@ import atexit
 import functools
 import os
 import tempfile
+from collections.abc import Iterable
 
 from fontTools import subset
 from matplotlib import font_manager
+from matplotlib.ft2font import FT2Font
 
 WHOLE = "DejaVu Sans"
 CUT = "DejaVu Sans of krpo"
 CHARACTERS = (*range(0x20, 0x7F), *range(0xA0, 0x100), *map(ord, "\u2013\u2014\u2026\u2212\u2248\u2260\u2264\u2265"))
+
+
+def lacking(texts: Iterable[str]) -> str:
+    """The characters that even the whole font lacks, and that a figure therefore shows as boxes; in order, each once."""
+    unusual = sorted({letter for text in texts for letter in text if ord(letter) not in CHARACTERS and letter != "\n"})
+    known = FT2Font(font_manager.findfont(WHOLE)).get_charmap() if unusual else {}
+    return "".join(letter for letter in unusual if ord(letter) not in known)
 
 
 @functools.cache

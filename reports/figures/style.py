@@ -9,6 +9,7 @@ import io
 import math
 import re
 import textwrap
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -74,6 +75,7 @@ RC = {
     "ytick.left": False,
     "lines.linewidth": 1.6,
     "legend.frameon": False,
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "text.hinting": "none",  # else text is wider at the resolution of the PNG than where the layout was made
     "figure.dpi": 100,
     "savefig.dpi": 220,
@@ -87,7 +89,8 @@ RC = {
 @contextmanager
 def look() -> Iterator[None]:
     """The settings under which every figure is drawn and saved; nothing of the user's own configuration leaks in."""
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the page says it once (`font.lacking`)
         mpl.rcdefaults()
         mpl.rcParams.update(RC)
         mpl.rcParams["font.family"] = font.families()

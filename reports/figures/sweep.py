@@ -50,7 +50,7 @@ def _panel(ax: Axes, part: pd.DataFrame, values: list[float], looks: dict[str, s
             x = place[float(value)] + shift
             ax.plot(np.full(d_S.size, x - 0.008 * width), d_S, marker=marker, markeredgecolor=colour, **SEED)
             mean = float(d_S.mean())
-            low, high = t_interval(d_S)[1:3] if d_S.size > 1 else (mean, mean)
+            low, high = t_interval(d_S)[1:3] if d_S.size > 1 else (np.nan, np.nan)
             ax.errorbar(x, mean, [[mean - low], [high - mean]], color=colour, marker=marker, **MEAN)
             means.append((x, mean))
         if means:

@@ -129,7 +129,8 @@ def whole_run_bootstrap(
 def interquartile_mean(
     scores_SM: ArrayLike, *, rng: np.random.Generator, confidence: float = 0.95, n_resamples: int = 2000
 ) -> InterquartileMean:
-    """Interquartile mean with an interval: estimate ± t(S - 1) x the whole-run bootstrap's standard error.
+    """Interquartile mean with an interval: estimate ± t(S - 1) x the whole-run bootstrap's standard error; NaN where
+    all runs are equal.
 
     By simulation the interval covers 94 to 96% at 5, 8 and 10 runs of three correlated tasks, normal or t-distributed;
     about 87% where a quarter of the runs collapses. Raises `ValueError` for one task (the interval would cover 98%:
@@ -145,5 +146,5 @@ def interquartile_mean(
         x_SM, lambda x: _iqm_of_rows(x.reshape(x.shape[0], -1)), rng=rng, n_resamples=n_resamples
     )
     stderr = float(drawn.std(ddof=1)) * math.sqrt(runs / (runs - 1))
-    half = float(t_quantile(confidence, runs - 1)) * stderr
+    half = float(t_quantile(confidence, runs - 1)) * (stderr if stderr > 1e-12 else math.nan)
     return InterquartileMean(estimate, estimate - half, estimate + half, stderr, runs, tasks, confidence)

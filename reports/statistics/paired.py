@@ -84,16 +84,25 @@ def _confidence(confidence: float) -> float:
     return confidence
 
 
+def _spread(x_S: Array) -> float:
+    """The standard deviation over seeds; exactly 0 where all values are equal up to rounding."""
+    sd = float(x_S.std(ddof=1))
+    return sd if sd > 1e-12 * max(1.0, float(np.abs(x_S).max())) else 0.0
+
+
 def t_quantile(confidence: float, df: ArrayLike) -> Array:
     """The two-sided Student t quantile: 2.776 for 0.95 and 4 degrees of freedom."""
     return np.asarray(special.stdtrit(np.asarray(df, dtype=np.float64), 0.5 + confidence / 2))
 
 
 def t_interval(values_S: ArrayLike, confidence: float = 0.95) -> Interval:
-    """Mean with a Student t interval. Raises `ValueError` for fewer than two seeds or for values that are not
-    finite."""
+    """Mean with a Student t interval; without an interval (NaN) where all values are equal: see `paired_t`.
+
+    Raises `ValueError` for fewer than two seeds or for values that are not finite.
+    """
     x_S = _sample(values_S, "t interval", 2)
-    half = t_quantile(_confidence(confidence), x_S.size - 1) * x_S.std(ddof=1) / math.sqrt(x_S.size)
+    sd = _spread(x_S) or math.nan
+    half = t_quantile(_confidence(confidence), x_S.size - 1) * sd / math.sqrt(x_S.size)
     return Interval(float(x_S.mean()), float(x_S.mean() - half), float(x_S.mean() + half), x_S.size, confidence)
 
 
@@ -101,7 +110,7 @@ def paired_t(treatment_S: ArrayLike, baseline_S: ArrayLike, confidence: float = 
     """Treatment - baseline, paired by seed: entry s of both arrays comes from seed s.
 
     Equal to `scipy.stats.ttest_rel`. Where all differences are equal there is no spread to learn from: ``sd`` is 0, the
-    interval has no width and the p-value is NaN; say that instead of quoting the interval.
+    interval and the p-value are NaN. An interval of no width would claim what no number of seeds can show.
 
     Raises
     ------
@@ -113,9 +122,9 @@ def paired_t(treatment_S: ArrayLike, baseline_S: ArrayLike, confidence: float = 
         raise ValueError(f"paired t: {a_S.size} and {b_S.size} seeds; pair the arms by seed first")
     d_S = _sample(a_S - b_S, "paired t", 2)
     n = d_S.size
-    mean, sd = float(d_S.mean()), float(d_S.std(ddof=1))
-    if sd <= 1e-12 * max(1.0, float(np.abs(d_S).max())):  # equal up to rounding
-        return PairedResult(mean, mean, mean, 0.0, 0.0, math.nan, math.nan, n - 1, n, confidence)
+    mean, sd = float(d_S.mean()), _spread(d_S)
+    if not sd:
+        return PairedResult(mean, math.nan, math.nan, 0.0, 0.0, math.nan, math.nan, n - 1, n, confidence)
     stderr = sd / math.sqrt(n)
     half = float(t_quantile(_confidence(confidence), n - 1)) * stderr
     statistic = mean / stderr
