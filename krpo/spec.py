@@ -107,7 +107,7 @@ def run_key(spec: RunSpec, *, base_weights: str = "", data: str = "") -> str:
 def canonical(value: Any) -> Any:
     """Numbers that are equal hash equally: 1 and 1.0 are both 1.0; true stays true."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return float(value) if abs(value) < 2**1000 else value
     if isinstance(value, dict):
         return {k: canonical(v) for k, v in value.items()}
     if isinstance(value, list):

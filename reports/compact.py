@@ -92,7 +92,7 @@ def read_compact(root: Path) -> tuple[list[StoredRun], list[Note]]:
     check_format(marker, root / MARKER, FORMAT)
     try:
         return _read(root, str(marker["grid"]))
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BadInput(f"{root}: damaged ({type(error).__name__}: {error}); export the study again") from None
 
 
@@ -128,7 +128,10 @@ def _read(root: Path, grid: str) -> tuple[list[StoredRun], list[Note]]:
 
 
 def read_base(root: Path) -> pd.DataFrame:
-    return _table(root / "base.csv").astype(SCORES)
+    try:
+        return _table(root / "base.csv").astype(SCORES)
+    except (KeyError, ValueError) as error:
+        raise BadInput(f"{root / 'base.csv'}: damaged ({error}); export the study again") from None
 
 
 def _wide(questions: dict[str, Columns]) -> pd.DataFrame:
@@ -141,7 +144,7 @@ def _wide(questions: dict[str, Columns]) -> pd.DataFrame:
     if not columns:
         return pd.DataFrame(columns=keys)
     wide = pd.concat(columns, axis=1)
-    whole = bool(((wide % 1 == 0) | wide.isna()).all(axis=None))
+    whole = bool((((wide % 1 == 0) & (wide.abs() < 2**53)) | wide.isna()).all(axis=None))
     return (wide.astype("Int64") if whole else wide).reset_index()
 
 
@@ -171,13 +174,17 @@ def _table(path: Path) -> pd.DataFrame:
     try:
         content = path.read_bytes()
         text = gzip.decompress(content) if path.suffix == ".gz" else content
-        return pd.read_csv(
+        table = pd.read_csv(
             io.BytesIO(text),
             dtype=dict.fromkeys(TEXT, str),
             keep_default_na=False,
             na_values={column: [""] for column in _head(text) if column not in TEXT},
             float_precision="round_trip",
         )
+        for column in table:
+            if column not in TEXT and table[column].dtype.kind not in "biuf" and len(table):
+                raise ValueError(f"column '{column}' holds what is no number")
+        return table
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file; export the study again") from None
     except (OSError, EOFError, ValueError) as error:

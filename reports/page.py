@@ -134,8 +134,8 @@ def caveats(study: Study, end: Endpoint | None) -> list[str]:
         )
     if left_out := len({note.where for note in study.notes if note.excludes}):
         told.append(
-            f"{left_out} more {'run was' if left_out == 1 else 'runs were'} left out; the table 'Left out or "
-            f"mended' says why."
+            f"{left_out} {'run was' if left_out == 1 else 'runs were'} left out for other reasons; the table 'Left out "
+            "or mended' says why."
         )
     return told
 

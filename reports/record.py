@@ -107,6 +107,8 @@ def _spread(values: list[Any]) -> str:
 
 
 def _text(value: Any) -> str:
+    if value is None:
+        return formats.DASH
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, dict):

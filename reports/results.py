@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -81,8 +82,7 @@ def aggregate_table(study: Study, end: Endpoint) -> Table:
     rows = []
     for condition, of_condition in scores.groupby("condition", sort=False):
         wide = {
-            str(arm): group.pivot_table(index="seed", columns="level", values="value").dropna().to_numpy(dtype=float)
-            for arm, group in of_condition.groupby("estimator", sort=False)
+            str(arm): _complete(group, levels) for arm, group in of_condition.groupby("estimator", sort=False)
         }
         for arm, x_SM in wide.items():
             row: dict[str, Any] = {"condition": condition, "estimator": arm, "runs": x_SM.shape[0]}
@@ -118,58 +118,74 @@ def aggregate_table(study: Study, end: Endpoint) -> Table:
     )
 
 
+def _complete(scores: pd.DataFrame, levels: Sequence[str]) -> np.ndarray:
+    """Runs x levels, of the runs that have a score on every level."""
+    wide = scores.pivot_table(index="seed", columns="level", values="value").reindex(columns=levels)
+    return wide.dropna().to_numpy(dtype=float)
+
+
 def learning_table(study: Study) -> Table:
-    """How far, how fast, how steadily each arm learned, and how often it collapsed."""
+    """How far, how fast, how steadily each arm learned, and how often it collapsed; of a reward that may be no share
+    only how far and how steadily."""
     metric = "accuracy" if "accuracy" in study.steps else "reward"
     rows = []
     grouped = study.steps.groupby(["condition", "estimator"], sort=False) if metric in study.steps else []
     for (condition, estimator), group in grouped:
-        curves = [(run[metric].to_numpy(dtype=float), run) for _, run in group.groupby("run", sort=False)]
-        curves = [(y_T, run) for y_T, run in curves if np.isfinite(y_T).sum() >= 3]
-        if not curves:
+        runs = [run[np.isfinite(run[metric])] for _, run in group.groupby("run", sort=False)]
+        runs = [run for run in runs if len(run) >= 3]
+        if not runs:
             continue
-        finite = ["loss" not in run or bool(np.isfinite(run.loss.iloc[-1])) for _, run in curves]
-        fallen = sum(statistics.collapsed(y_T, finite=ok) for (y_T, _), ok in zip(curves, finite, strict=True))
-        rate = statistics.wilson(fallen, len(curves))
-        steps = [found for y_T, _ in curves if (found := statistics.steps_to_level(y_T, REACH)) is not None]
-        best = [statistics.smooth(y_T, statistics.COLLAPSE.window) for y_T, _ in curves]
-        rows.append(
-            {
-                "condition": condition,
-                "estimator": estimator,
-                "runs": len(curves),
-                "area": float(np.mean([statistics.normalised_area(y_T) for y_T, _ in curves])),
-                "reached": f"{len(steps)} of {len(curves)}",
-                "steps": float(np.median(steps)) if len(steps) == len(curves) else math.nan,
-                "forgetting": float(np.mean([y.max() - y[-1] for y in best])),
-                "collapsed": fallen,
-                "rate_low": rate.low,
-                "rate_high": rate.high,
-            }
-        )
+        curves = [run[metric].to_numpy(dtype=float) for run in runs]
+        best = [statistics.smooth(y_T, statistics.COLLAPSE.window) for y_T in curves]
+        row = {"condition": condition, "estimator": estimator, "runs": len(runs)}
+        row["area"] = float(np.mean([statistics.normalised_area(y_T) for y_T in curves]))
+        row["forgetting"] = float(np.mean([y.max() - y[-1] for y in best]))
+        rows.append(row | (_reached(runs, curves) if metric == "accuracy" else {}))
+    share = metric == "accuracy"
     columns = [
         CONDITION,
         ARM,
         Column("runs", "runs", formats.whole),
-        Column("area", "mean accuracy", formats.percent),
+        Column("area", f"mean {metric}", formats.percent if share else formats.number),
         Column("reached", f"reached {REACH:.0%}"),
         Column("steps", "at step (median)", formats.whole),
-        Column("forgetting", "best \N{MINUS SIGN} final", formats.plain_points),
+        Column("forgetting", "best \N{MINUS SIGN} final", formats.plain_points if share else formats.number),
         Column("collapsed", "collapsed", formats.whole),
         Column(("rate_low", "rate_high"), "95% interval", formats.interval_of(formats.percent)),
     ]
-    note = (
-        "Training accuracy. Mean accuracy: area under the curve over its steps. Reached: the mean of 5 steps is at "
-        f"least {REACH:.0%}; the median step only where all runs got there. Collapsed: final below half of the best "
-        "(means of 10 steps), or a loss that is no number; the interval of the rate is Wilson's."
-    )
-    return Table(
-        "learning",
-        "Learning and collapse",
-        pd.DataFrame(rows, columns=[key for column in columns for key in column.keys]),
-        columns,
-        note,
-    )
+    note = f"Training {metric}, mean over its steps."
+    if share:
+        note += (
+            f" Reached: the mean of 5 steps is at least {REACH:.0%}; the median step only where all runs got there. "
+            "Collapsed: final below half of the best (means of 10 steps), or a last loss that is no number; the interval "
+            "of the rate is Wilson's."
+        )
+    else:
+        columns = [column for column in columns if not {"reached", "steps", "collapsed", "rate_low"} & set(column.keys)]
+        note += " The runs log no accuracy, and a reward need not be a share: collapse is not judged."
+    keys = [key for column in columns for key in column.keys]
+    return Table("learning", "Learning and collapse", pd.DataFrame(rows, columns=keys), columns, note)
+
+
+def _reached(runs: Sequence[pd.DataFrame], curves: Sequence[np.ndarray]) -> dict[str, Any]:
+    """How many runs got to the level `REACH`, and when; how many collapsed."""
+    steps = [
+        int(run.step.iloc[found - 1])
+        for run, y_T in zip(runs, curves, strict=True)
+        if (found := statistics.steps_to_level(y_T, REACH)) is not None
+    ]
+    fallen = sum(statistics.collapsed(y_T, finite=_last_loss(run)) for run, y_T in zip(runs, curves, strict=True))
+    rate = statistics.wilson(fallen, len(runs))
+    return {
+        "reached": f"{len(steps)} of {len(runs)}",
+        "steps": float(np.median(steps)) if len(steps) == len(runs) else math.nan,
+        "collapsed": fallen, "rate_low": rate.low, "rate_high": rate.high,
+    }  # fmt: skip
+
+
+def _last_loss(run: pd.DataFrame) -> bool:
+    """Whether the last loss is a number; also where a run has no loss to go by."""
+    return "loss" not in run or not run.loss.notna().any() or bool(np.isfinite(run.loss.iloc[-1]))
 
 
 def metric_table(study: Study, end: Endpoint) -> Table:

@@ -164,7 +164,7 @@ def test_a_grid_with_every_fault_renders_and_says_what_it_did(one_figure: None, 
     assert "1 of 18 runs failed and are missing from the comparison: 1 of KRPO." in text
     assert "1 run has not finished: this is an interim report" in text
     assert "2 of 20 planned runs have no readable run directory" in text
-    assert "Seeds without a partner in the other arm were left out: 0, 1, 2, 3." in text
+    assert "Seeds without a partner in the other arm were left out: 1, 2, 3 with clean rewards; 0 under flip 0.2." in text
     assert "1 torn line of 6 dropped" in text
     assert "cannot be read" in text
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,9 +15,19 @@ import yaml
 from synthetic_runs import edit_json, run_of, tear, unfinish, write_grid
 
 from krpo.errors import BadInput
-from krpo.rundir import write_yaml
-from reports.compare import comparisons, endpoint, final_scores, paired_differences, pooled
-from reports.tables import read_study
+from krpo.rundir import RunDir, write_yaml
+from reports.compare import (
+    comparisons,
+    endpoint,
+    final_scores,
+    not_scored,
+    nothing_paired,
+    paired_differences,
+    pooled,
+)
+from reports.page import caveats
+from reports.results import learning_table
+from reports.tables import read_study, settings_of_arms
 
 
 @pytest.fixture
@@ -211,3 +224,182 @@ def test_a_misspelt_endpoint(tmp_path: Path, section: dict, told: str) -> None:
     grid = write_grid(tmp_path / "g", steps=2, grid={"report": section})
     with pytest.raises(BadInput, match=told):
         endpoint(read_study([grid]))
+
+
+def test_a_planned_condition_without_runs_can_be_the_endpoint(tmp_path: Path) -> None:
+    noises = ["none", {"name": "flip", "rate": 0.2}]
+    section = {"axes": {"estimator": ["grpo", "krpo"], "noise": noises}, "report": {"condition": noises[1]}}
+    study = read_study([write_grid(tmp_path / "g", noises=["none"], steps=2, grid=section)])
+    end = endpoint(study)
+    assert end is not None
+    assert end.conditions == ("flip 0.2",)
+    assert nothing_paired(study, end) == "there is no finished and evaluated run of KRPO under flip 0.2"
+
+
+def test_a_noise_as_the_endpoint_is_all_conditions_with_it(tmp_path: Path) -> None:
+    noises = ["none", {"name": "flip", "rate": 0.2}]
+    a = write_grid(tmp_path / "a", noises=noises, steps=2, grid={"report": {"condition": noises[1]}})
+    b = write_grid(tmp_path / "b", noises=noises, steps=2, base={"group_size": 4})
+    end = endpoint(read_study([a, b]))
+    assert end is not None
+    assert end.conditions == ("flip 0.2, group size 4", "flip 0.2, group size 12")
+
+
+def test_a_finished_run_without_a_score_is_left_out_and_said(grid: Path) -> None:
+    missing, torn, other = (run_of(grid, "krpo", "none", seed) for seed in (0, 1, 2))
+    (missing.eval / "sums.json").unlink()
+    (torn.eval / "sums.json").write_text("{")
+    edit_json(other.eval / "sums.json", task="gsm8k")
+    study = read_study([grid])
+    told = not_scored(study, endpoint(study))
+    assert {note.where for note in told} == {missing.key, torn.key, other.key}
+    assert all(note.excludes for note in told)
+    assert {note.what for note in told} == {"is done but has no score on sums (accuracy)"}
+
+
+def test_runs_that_two_grids_ask_for_are_planned_once(tmp_path: Path) -> None:
+    a = write_grid(tmp_path / "a", noises=["none"], seeds=range(4), steps=2)
+    b = write_grid(tmp_path / "b", noises=["none"], seeds=range(2, 6), steps=2)
+    study = read_study([a, b])
+    assert (len(study.runs), study.planned) == (12, 12)
+    assert {note.what.split(" of ", 1)[1] for note in study.notes} == {"a"}  # as old as those: the first stay
+    assert not any("newer" in note.what for note in study.notes)
+    twice = read_study([a, tmp_path / "b" / ".." / "a"])
+    assert (len(twice.runs), twice.planned, twice.notes) == (8, 8, ())
+
+
+def edit_spec(run: RunDir, **changes: Any) -> None:
+    """Changes a stored specification; None removes a key."""
+    spec = {key: value for key, value in (run.spec() | changes).items() if value is not None}
+    write_yaml(run.spec_file, spec)
+
+
+def test_a_setting_that_a_specification_lacks_has_its_default(grid: Path) -> None:
+    edit_spec(run_of(grid, "krpo", "none", 0), dtype=None, lora_rank=None)
+    study = read_study([grid])
+    assert study.conditions == ["clean", "flip 0.2"]
+    assert study.notes == ()
+
+
+def test_a_setting_of_another_version_is_not_set_elsewhere(grid: Path) -> None:
+    for arm in ("grpo", "krpo"):
+        edit_spec(run_of(grid, arm, "none", 0), made=datetime.date(2026, 1, 1))
+    study = read_study([grid])
+    assert study.conditions == ["clean, made 2026-01-01", "clean, made not set", "flip 0.2, made not set"]
+    assert "made is a setting of another version, not set in 18 of 20 runs" in noted(grid)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"steps": "many"}, "its spec.yaml cannot be used: steps is many"),
+        ({"seed": "abc"}, "its spec.yaml cannot be used: seed is abc"),
+        ({"learning_rate": {"a": 1}}, "its spec.yaml cannot be used: learning_rate is {'a': 1}"),
+        ({"seed": 10**400}, "its spec.yaml cannot be used: seed is 1000"),
+    ],
+)
+def test_a_specification_that_cannot_be_used(grid: Path, changes: dict[str, Any], told: str) -> None:
+    edit_spec(run_of(grid, "krpo", "none", 0), **changes)
+    assert len(read_study([grid]).runs) == 19
+    assert told in noted(grid)
+
+
+def test_a_word_of_another_version_is_kept_as_text(grid: Path) -> None:
+    for file in grid.glob("*/spec.yaml"):
+        edit_spec(RunDir(file.parent), loss_type="cispo")
+    assert read_study([grid]).conditions == ["clean", "flip 0.2"]
+    assert "loss_type in spec.yaml is no value of this version; it is kept as text" in noted(grid)
+
+
+def test_settings_tuned_for_each_arm_make_no_condition(tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "g", noises=["none"], seeds=range(3), steps=2)
+    plan = yaml.safe_load((grid / "grid.yaml").read_text())
+    pairs = {"estimator": ["grpo", "krpo"], "learning_rate": [1e-3, 1e-4]}
+    write_yaml(grid / "grid.yaml", plan | {"axes": {"noise": ["none"]}, "zip": [pairs]})
+    for seed in range(3):
+        edit_spec(run_of(grid, "grpo", "none", seed), learning_rate=1e-3)
+    study = read_study([grid])
+    assert (len(study.runs), study.conditions) == (6, ["clean"])
+    assert settings_of_arms(study.specs.values()) == {"learning_rate": {"grpo": 1e-3, "krpo": 1e-4}}
+    assert len(paired_differences(final_scores(study, "sums", "accuracy"), "grpo").query("level == 'all'")) == 3
+    told = "learning rate is 0.001 for GRPO, 0.0001 for KRPO. A difference may come from that."
+    assert told in " ".join(caveats(study, endpoint(study)))
+
+
+def test_arms_without_a_common_condition(tmp_path: Path) -> None:
+    a = write_grid(tmp_path / "a", estimators=["grpo"], noises=["none"], steps=2)
+    b = write_grid(tmp_path / "b", estimators=["krpo"], noises=[{"name": "flip", "rate": 0.2}], steps=2)
+    study = read_study([a, b])
+    end = endpoint(study)
+    assert end is not None
+    assert nothing_paired(study, end) == (
+        "KRPO and GRPO have no condition in common (KRPO: flip 0.2; GRPO: clean)"
+    )
+
+
+def rewrite(run: RunDir, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change every row of a run's metrics; a row for which ``change`` returns False is left out."""
+    rows = [json.loads(line) for line in run.metrics_file.read_text().splitlines()]
+    run.metrics_file.write_text("".join(json.dumps(row) + "\n" for row in rows if change(row) is not False))
+
+
+def test_rows_of_no_step_of_the_run_are_not_used(grid: Path) -> None:
+    run = run_of(grid, "krpo", "none", 0)
+    with run.metrics_file.open("a") as stream:
+        for step in (13, 1e30, 3.5, -1, None):
+            stream.write(json.dumps({"step": step, "accuracy": 1.0}) + "\n")
+    study = read_study([grid])
+    assert study.steps.step.max() == 12
+    assert "metrics.jsonl: 5 of 17 rows are of no step from 0 to 12; not used" in noted(grid)
+
+
+def test_a_column_with_a_name_of_the_reports_own_is_not_used(grid: Path) -> None:
+    rewrite(run_of(grid, "krpo", "none", 0), lambda row: row.update(run=1, seed=2, more=10**400))
+    study = read_study([grid])
+    assert not {"run", "seed"} & set(study.steps.columns[5:])
+    assert "metrics.jsonl has a column run and seed, a name of the report's own: not used" in noted(grid)
+    assert study.steps.more.isna().all()
+
+
+def test_a_second_summary_of_a_task_is_not_used(grid: Path) -> None:
+    run = run_of(grid, "krpo", "none", 0)
+    (run.eval / "sums2.json").write_text((run.eval / "sums.json").read_text())
+    assert not read_study([grid]).scores.duplicated(["run", "task", "metric", "level"]).any()
+    assert "sums2.json is another summary of sums and was not used" in noted(grid)
+
+
+def test_numbers_that_are_none_in_a_summary_are_said(grid: Path) -> None:
+    run = run_of(grid, "krpo", "none", 0)
+    edit_json(run.eval / "sums.json", scores__accuracy__stderr="x", counts__answers="x", n_questions=300, by_level="x")
+    study = read_study([grid])
+    row = study.scores[(study.scores.run == run.key) & (study.scores.metric == "accuracy")]
+    assert row.stderr.isna().all()
+    assert row.level.tolist() == ["all"]
+    told = noted(grid)
+    assert "sums: stderr of accuracy is not a number and was not used" in told
+    assert "sums: answers is not a number and was not used" in told
+    assert "sums: by_level is not a mapping and was not used" in told
+
+
+def test_a_run_without_a_loss_has_not_collapsed(grid: Path) -> None:
+    rewrite(run_of(grid, "krpo", "none", 0), lambda row: row.pop("loss") and None)
+    table = learning_table(read_study([grid])).frame.set_index(["condition", "estimator"])
+    assert table.collapsed.tolist() == [0, 0, 0, 0]
+    assert "loss is missing or not a number at 12 of 12 steps" in noted(grid)
+
+
+def test_a_reward_that_is_no_share_is_not_judged_as_one(grid: Path) -> None:
+    for file in grid.glob("*/metrics.jsonl"):
+        rewrite(RunDir(file.parent), lambda row: row.update(reward=-7.0 + row["step"] / 12) or row.pop("accuracy"))
+    table = learning_table(read_study([grid]))
+    assert table.head == ["condition", "estimator", "runs", "mean reward", "best \N{MINUS SIGN} final"]
+    assert table.frame.area.tolist() == pytest.approx([-7 + 6.5 / 12] * 4)
+    assert "a reward need not be a share" in table.note
+
+
+def test_the_step_of_reaching_a_level_is_a_step_and_no_row(tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "g", noises=["none"], seeds=[0], steps=40)
+    for file in grid.glob("*/metrics.jsonl"):  # every second step from 2 on; half right from step 20 on
+        rewrite(RunDir(file.parent), lambda row: row.update(accuracy=float(row["step"] >= 20)) or row["step"] % 2 == 0)
+    table = learning_table(read_study([grid])).frame
+    assert table.steps.tolist() == [24, 24]  # rows 10 to 12 are right, of the five up to row 12
