@@ -45,8 +45,9 @@ def endpoint(study: Study) -> Endpoint | None:
     """The primary endpoint: the primary metric of the grid file's first evaluation task, and the arms and the condition
     of its `report` section (`baseline`, `treatment`, `condition`); what matters at least is the file's `effect`.
 
-    Defaults: `krpo` against `grpo`, in every condition. None where no finished run has been evaluated. A condition that
-    is planned and has no run yet stays. Raises `BadInput` where the section names something that the grid does not have.
+    Defaults: `krpo` against `grpo`, in every condition. A condition that is planned and has no run yet stays. None
+    where no finished run has been evaluated. Raises `BadInput` where the section names something that the grid does not
+    have.
     """
     file = study.roots[0] / "grid.yaml"
     section = study.plan.get("report") or {}
@@ -69,8 +70,8 @@ def endpoint(study: Study) -> Endpoint | None:
             return default
         label = named(section[key]).label
         if label not in known:
-            which = f"none of the selected runs has ({study.selection})" if study.selection else "this grid does not have"
-            raise BadInput(f"{file}: report.{key} is '{label}', which {which}; {nearest(label, known)}")
+            here = f"no selected run has ({study.selection})" if study.selection else "this grid does not have"
+            raise BadInput(f"{file}: report.{key} is '{label}', which {here}; {nearest(label, known)}")
         return label
 
     baseline = chosen("baseline", "grpo" if "grpo" in study.estimators else study.estimators[0], arms)
@@ -178,8 +179,8 @@ def comparisons(differences: pd.DataFrame, confidence: float = 0.95) -> pd.DataF
     """One row per arm, condition and level: n, mean difference, t interval, spread, p-values, smallest
     detectable difference.
 
-    With one seed there is a difference and nothing else (NaN); without any spread, no interval. `p_holm` corrects the t test's p over the rows of one
-    level that are not pooled: the family of all arms and conditions shown.
+    With one seed there is a difference and nothing else (NaN); without any spread, no interval. `p_holm` corrects the
+    t test's p over the rows of one level that are not pooled: the family of all arms and conditions shown.
     """
     rows = []
     for (estimator, condition, level), group in differences.groupby(["estimator", "condition", "level"], sort=False):

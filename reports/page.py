@@ -17,8 +17,8 @@ from reports.compare import (
     base_scores,
     contrast,
     final_scores,
-    primary_comparisons,
     nothing_paired,
+    primary_comparisons,
     summarise,
     unpaired_seeds,
 )
@@ -128,10 +128,8 @@ def caveats(study: Study, end: Endpoint | None) -> list[str]:
         told.append(f"Seeds without a partner in the other arm were left out: {'; '.join(seeds)}.")
     for key, by_arm in settings_of_arms(study.specs.values()).items():
         values = ", ".join(f"{short(value)} for {estimator_name(arm)}" for arm, value in by_arm.items())
-        told.append(
-            f"The arms differ in more than the estimator: {key.replace('_', ' ')} is {values}. A difference may come from "
-            "that."
-        )
+        setting = f"{key.replace('_', ' ')} is {values}"
+        told.append(f"The arms differ in more than the estimator: {setting}. A difference may come from that.")
     if left_out := len({note.where for note in study.notes if note.excludes}):
         told.append(
             f"{left_out} {'run was' if left_out == 1 else 'runs were'} left out for other reasons; the table 'Left out "

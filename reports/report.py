@@ -74,8 +74,8 @@ def render_report(
     check_ours(folder, files)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / STATE, dumps({"files": before.get("files", {}) | digests}) + "\n")  # from here on it is ours
+        folder.mkdir(parents=True, exist_ok=True)  # and from here on the folder is ours
+        write_text(folder / STATE, dumps({"files": before.get("files", {}) | digests}) + "\n")
         _write(folder, files, old=before.get("files", {}))
         write_text(folder / STATE, dumps({"inputs": inputs, "files": digests}) + "\n")
     except OSError as error:

@@ -81,9 +81,7 @@ def aggregate_table(study: Study, end: Endpoint) -> Table:
     scores = scores[scores.level.isin(levels)]
     rows = []
     for condition, of_condition in scores.groupby("condition", sort=False):
-        wide = {
-            str(arm): _complete(group, levels) for arm, group in of_condition.groupby("estimator", sort=False)
-        }
+        wide = {str(arm): _complete(group, levels) for arm, group in of_condition.groupby("estimator", sort=False)}
         for arm, x_SM in wide.items():
             row: dict[str, Any] = {"condition": condition, "estimator": arm, "runs": x_SM.shape[0]}
             row |= dict.fromkeys(["iqm", "low", "high", "gap", "improvement"], math.nan)
@@ -157,8 +155,8 @@ def learning_table(study: Study) -> Table:
     if share:
         note += (
             f" Reached: the mean of 5 steps is at least {REACH:.0%}; the median step only where all runs got there. "
-            "Collapsed: final below half of the best (means of 10 steps), or a last loss that is no number; the interval "
-            "of the rate is Wilson's."
+            "Collapsed: final below half of the best (means of 10 steps), or a last loss that is no number; the "
+            "interval of the rate is Wilson's."
         )
     else:
         columns = [column for column in columns if not {"reached", "steps", "collapsed", "rate_low"} & set(column.keys)]

@@ -135,7 +135,8 @@ def _curve(file: Path, notes: list[Note], where: str, most: int) -> Columns:
     columns = zip(blank, zip(*((blank | row).values() for row in rows), strict=True), strict=False)
     known = {key: numbers for key, values in columns if (numbers := _numbers(values)) is not None}
     if taken := [name for name in DESCRIPTION if known.pop(name, None) is not None]:
-        notes.append(Note(where, f"{file.name} has a column {' and '.join(taken)}, a name of the report's own: not used"))
+        told = f"{file.name} has a column {' and '.join(taken)}, a name of the report's own: not used"
+        notes.append(Note(where, told))
     if "step" not in known:
         if rows:
             notes.append(Note(where, f"{file.name} has no step in any of its {len(rows)} rows and was not used"))
@@ -174,7 +175,7 @@ def read_evaluations(folder: Path, notes: list[Note], where: str) -> tuple[Colum
 
     Scores over k samples are metrics of their own: `pass@4`, `all@4`, `maj@4`.
     """
-    scores, evaluations = [], []
+    scores, evaluations = list[dict[str, Any]](), list[dict[str, Any]]()
     for file in sorted(folder.glob("*.json")) if folder.name else ():
         summary = read_object(file, notes, where)
         if not summary:

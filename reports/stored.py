@@ -75,7 +75,7 @@ def read_object(path: Path, notes: list[Note], where: str) -> dict[str, Any]:
         return {}
     try:
         value = read_json(path)
-    except (BadInput, ValueError, RecursionError, OSError):  # also a number of thousands of digits, or brackets without end
+    except (BadInput, ValueError, RecursionError, OSError):  # also thousands of digits, or brackets without end
         value = None
     if not isinstance(value, dict):
         notes.append(Note(where, f"{path.name} is not a valid JSON object and was not used"))

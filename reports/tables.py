@@ -73,10 +73,10 @@ def read_study(roots: Sequence[str | Path], selection: Selection = EVERYTHING) -
     paths = distinct(Path(root) for root in roots)
     notes: list[Note] = []
     plans = [read_plan(path) for path in paths]
-    stored, base = list[StoredRun](), []
+    stored, bases = list[StoredRun](), list[pd.DataFrame]()
     for path, plan in zip(paths, plans, strict=True):
         stored += stored_runs(path, plan, notes)
-        base.append(base_scores_of(path, notes))
+        bases.append(base_scores_of(path, notes))
     stored = selection.apply(once(stored, notes))
     notes += [note for one in stored for note in one.notes]
     runs = _describe(stored, plans, notes)
@@ -87,6 +87,7 @@ def read_study(roots: Sequence[str | Path], selection: Selection = EVERYTHING) -
     evaluations = _joined(runs, {one.key: one.evaluations for one in done}, EVALUATIONS)
     scores = _joined(runs, {one.key: one.scores for one in done}, SCORES)
     scores, evaluations = _comparable(scores, evaluations, notes)
+    base = pd.concat(bases, ignore_index=True)
     return Study(
         names=tuple(str(plan.get("name") or path.resolve().name) for path, plan in zip(paths, plans, strict=True)),
         roots=tuple(paths),
@@ -97,7 +98,7 @@ def read_study(roots: Sequence[str | Path], selection: Selection = EVERYTHING) -
         scores=scores,
         evaluations=evaluations,
         questions=_joined(runs, {one.key: one.questions for one in done}, QUESTIONS),
-        base=pd.concat(base, ignore_index=True).drop_duplicates(["policy", "task", "metric", "level"]).reset_index(drop=True),
+        base=base.drop_duplicates(["policy", "task", "metric", "level"]).reset_index(drop=True),
         specs={one.key: one.spec for one in stored},
         manifests={one.key: one.manifest for one in stored},
         planned=None if selection.words else planned_runs(plans),
@@ -127,13 +128,13 @@ def _describe(stored: Sequence[StoredRun], plans: Sequence[Plan], notes: list[No
             notes.append(Note(stored[0].grid, f"{told}; these make a condition of their own"))
     noisy = len({named(spec.get("noise")).label for spec in fields}) > 1 or not varying
     rows = []
-    for one in stored:
+    for one, condition in zip(stored, _conditions(fields, varying, noisy=noisy), strict=True):
         spec, noise = one.spec, named(one.spec.get("noise"))
         rows.append(
             {
                 "run": one.key,
                 "estimator": named(spec.get("estimator")).label,
-                "condition": condition_name(noise if noisy else None, {key: spec.get(key) for key in varying}),
+                "condition": condition,
                 "noise": noise.label,
                 "seed": spec["seed"],
                 "grid": one.grid,
@@ -156,6 +157,18 @@ def _describe(stored: Sequence[StoredRun], plans: Sequence[Plan], notes: list[No
         .drop(columns=["a", *settings, "b"])
         .reset_index(drop=True)
     )
+
+
+def _conditions(specs: Sequence[Mapping[str, Any]], varying: Sequence[str], *, noisy: bool) -> list[str]:
+    """What each run's condition is called; in full where a short name would stand for two."""
+    names, stands_for = [], dict[str, set[str]]()
+    for spec in specs:
+        noise, others = named(spec.get("noise")), {key: spec.get(key) for key in varying}
+        short = condition_name(noise if noisy else None, others)
+        settings = [f"{key.replace('_', ' ')} {canonical(value)}" for key, value in others.items()]
+        names.append((short, full := ", ".join([noise.label, *settings])))
+        stands_for.setdefault(short, set()).add(full)
+    return [full if len(stands_for[short]) > 1 else short for short, full in names]
 
 
 def varying_settings(specs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -67,9 +67,7 @@ def judge(end: Endpoint, rows: pd.DataFrame, why: str = "") -> Verdict:
     told = "; ".join(_clause(kind, members, arm, base) for kind, members in groups)
     n = sorted({int(row.n) for _, row in rows.iterrows()})
     seeds = (f"{n[0]} to " if len(n) > 1 else "") + (f"{n[-1]} paired seeds" if n[-1] > 1 else "1 paired seed")
-    sentence = (
-        f"{told[0].upper()}{told[1:]}. (Held-out accuracy, {arm} minus {base}, {seeds}{_jointly(rows)}.){gap}"
-    )
+    sentence = f"{told[0].upper()}{told[1:]}. (Held-out accuracy, {arm} minus {base}, {seeds}{_jointly(rows)}.){gap}"
     return Verdict(kinds.pop() if len(kinds) == 1 else "mixed", sentence)
 
 
@@ -92,9 +90,7 @@ def _jointly(rows: pd.DataFrame) -> str:
 
 
 def _clause(kind: Kind, rows: Sequence[pd.Series], arm: str, base: str) -> str:
-    shown = _listed(
-        [f"{points(row['mean'], sign=True)} points {_where(row)} ({_surely(row)})" for row in rows]
-    )
+    shown = _listed([f"{points(row['mean'], sign=True)} points {_where(row)} ({_surely(row)})" for row in rows])
     if kind in ("higher", "lower"):
         return f"{arm} scored {kind} than {base}: {shown}"
     if kind == "equivalent":

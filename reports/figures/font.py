@@ -22,7 +22,7 @@ CHARACTERS = (*range(0x20, 0x7F), *range(0xA0, 0x100), *map(ord, "\u2013\u2014\u
 
 
 def lacking(texts: Iterable[str]) -> str:
-    """The characters that even the whole font lacks, and that a figure therefore shows as boxes; in order, each once."""
+    """The characters that even the whole font lacks, and that a figure therefore shows as boxes; each once."""
     unusual = sorted({letter for text in texts for letter in text if ord(letter) not in CHARACTERS and letter != "\n"})
     known = FT2Font(font_manager.findfont(WHOLE)).get_charmap() if unusual else {}
     return "".join(letter for letter in unusual if ord(letter) not in known)

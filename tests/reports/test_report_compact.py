@@ -166,3 +166,18 @@ def test_a_study_outlives_its_runs(few_figures: None, grid: Path, tmp_path: Path
     shutil.rmtree(grid)
     moved = shutil.copytree(folder, tmp_path / "elsewhere")
     assert read_study([moved]).runs.grid.unique().tolist() == ["noise"]
+
+
+def test_a_date_and_a_torn_base_summary_are_told_the_same(few_figures: None, tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "grid", steps=4, seeds=range(2))
+    for file in grid.glob("*/spec.yaml"):
+        file.write_text(file.read_text() + "made: 2026-01-01\n")
+    for file in grid.glob("*/manifest.json"):
+        file.write_text(file.read_text().replace("812.0", "NaN"))
+    tear(grid / "base" / "tiny" / "eval" / "sums.json")
+    tear(run_of(grid, "grpo", "none", 0).metrics_file)
+    page = reports.render(grid)
+    again = reports.render(reports.export(grid, tmp_path / "data" / "grid"))
+    for name in ("exclusions.md", "environment.md", "configuration.md"):
+        assert (again.parent / "tables" / name).read_bytes() == (page.parent / "tables" / name).read_bytes()
+    assert "made | 2026-01-01" in (page.parent / "tables" / "configuration.md").read_text()

@@ -25,8 +25,8 @@ from reports.report import render_report
 from reports.tables import export, read_study
 
 VALUES: list[Any] = [
-    None, True, 0, -1, 1e30, 0.5, math.nan, math.inf, 10**400, "", "many", "a$\\bad{$b", "<b>&", "\u03bb \u5b57", [], [1, "x"],
-    {}, {"name": "krpo"}, {"value": "x"}, {"a": {"b": [None]}},
+    None, True, 0, -1, 1e30, 0.5, math.nan, math.inf, 10**400, "", "many", "a$\\bad{$b", "<b>&", "\u03bb \u5b57",
+    [], [1, "x"], {}, {"name": "krpo"}, {"value": "x"}, {"a": {"b": [None]}},
 ]  # fmt: skip
 
 

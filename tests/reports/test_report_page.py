@@ -164,7 +164,9 @@ def test_a_grid_with_every_fault_renders_and_says_what_it_did(one_figure: None, 
     assert "1 of 18 runs failed and are missing from the comparison: 1 of KRPO." in text
     assert "1 run has not finished: this is an interim report" in text
     assert "2 of 20 planned runs have no readable run directory" in text
-    assert "Seeds without a partner in the other arm were left out: 1, 2, 3 with clean rewards; 0 under flip 0.2." in text
+    assert (
+        "Seeds without a partner in the other arm were left out: 1, 2, 3 with clean rewards; 0 under flip 0.2." in text
+    )
     assert "1 torn line of 6 dropped" in text
     assert "cannot be read" in text
 
@@ -326,3 +328,53 @@ def test_in_a_real_browser(width: int, page: Path, tmp_path: Path) -> None:
         assert described > 40
     assert found["wide"] <= found["view"]  # nothing sticks out: tables scroll by themselves
     assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def test_what_others_wrote_is_not_overwritten(one_figure: None, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    grid = write_grid(tmp_path / "grid", steps=2, seeds=[0, 1], noises=["none"])
+    for name in ("index.html", "tables/exclusions.csv", "tables/accuracy.csv"):
+        out = tmp_path / name.replace("/", "-")
+        (out / name).parent.mkdir(parents=True)
+        (out / name).write_text("a,b\n1,2\n")
+        wanted = 0 if name == "tables/exclusions.csv" else 2  # nothing was left out: that file is not ours to write
+        assert main([str(grid), "--output", str(out)]) == wanted
+        told = capsys.readouterr().err
+        assert told == ("" if wanted == 0 else f"error: {out / name}: exists and was not written by krpo-report; "
+                        "choose another place with --output\n")  # fmt: skip
+        assert (out / name).read_text() == "a,b\n1,2\n"
+
+
+def test_a_report_whose_state_is_gone_is_still_ours(one_figure: None, tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "grid", steps=2, seeds=[0, 1], noises=["none"])
+    page = reports.render(grid)
+    (page.parent / ".state.json").unlink()
+    assert render_report(grid).changed
+
+
+def test_a_finished_run_without_an_evaluation_is_counted(
+    one_figure: None, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    grid = write_grid(tmp_path / "grid", steps=4, seeds=range(3), noises=["none"])
+    for arm in ("grpo", "krpo"):
+        (run_of(grid, arm, "none", 1).eval / "sums.json").unlink()
+    assert main([str(grid)]) == 0
+    assert "left out: 2, mended: 0" in capsys.readouterr().err
+    text = (grid / "report" / "index.html").read_text()
+    assert "2 runs were left out for other reasons" in text
+    assert "KRPO, clean, seed 1: is done but has no score on sums (accuracy)" in text
+
+
+def test_no_spread_no_interval_anywhere(tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "grid", steps=4, seeds=range(3), noises=["none"], effects={"krpo": 0.1},
+                      spread=0.0, pair_spread=0.0)  # fmt: skip
+    folder = reports.render(grid).parent
+    text = (folder / "index.html").read_text()
+    assert "All 3 paired seeds show the same difference of +10.0 points" in text
+    assert "+10.0 to +10.0" not in text
+    row = next(line for line in (folder / "tables" / "differences.md").read_text().splitlines() if "| all |" in line)
+    assert "| +10.0 | \N{EN DASH} | 0.0 |" in row
+
+
+def test_a_selection_takes_numbers_in_any_form(one_figure: None, tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "grid", steps=2, seeds=[0, 1], noises=["none"])
+    assert "4 of 4 done" in reports.render(grid, select=["learning_rate=1e-4", "clip=.20"]).read_text()

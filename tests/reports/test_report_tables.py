@@ -332,9 +332,7 @@ def test_arms_without_a_common_condition(tmp_path: Path) -> None:
     study = read_study([a, b])
     end = endpoint(study)
     assert end is not None
-    assert nothing_paired(study, end) == (
-        "KRPO and GRPO have no condition in common (KRPO: flip 0.2; GRPO: clean)"
-    )
+    assert nothing_paired(study, end) == ("KRPO and GRPO have no condition in common (KRPO: flip 0.2; GRPO: clean)")
 
 
 def rewrite(run: RunDir, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -403,3 +401,11 @@ def test_the_step_of_reaching_a_level_is_a_step_and_no_row(tmp_path: Path) -> No
         rewrite(RunDir(file.parent), lambda row: row.update(accuracy=float(row["step"] >= 20)) or row["step"] % 2 == 0)
     table = learning_table(read_study([grid])).frame
     assert table.steps.tolist() == [24, 24]  # rows 10 to 12 are right, of the five up to row 12
+
+
+def test_two_conditions_never_share_a_name(tmp_path: Path) -> None:
+    a = write_grid(tmp_path / "a", steps=2, base={"learning_rate": 0.00012345678})
+    b = write_grid(tmp_path / "b", steps=2, base={"learning_rate": 0.00012345679})
+    conditions = read_study([a, b]).conditions
+    assert conditions[:2] == ["none, learning rate 0.00012345678", "none, learning rate 0.00012345679"]
+    assert len(conditions) == 4

@@ -10,7 +10,7 @@ import pytest
 
 from reports.compare import Endpoint, comparisons, primary_comparisons
 from reports.names import circumstance
-from reports.verdict import judge, points
+from reports.verdict import interval, judge, points
 
 
 def end(conditions: tuple[str, ...] = ("clean",), effect: float | None = None) -> Endpoint:
@@ -115,3 +115,40 @@ def test_points_of_nothing() -> None:
 )
 def test_a_condition_in_a_sentence(condition: str, words: str) -> None:
     assert circumstance(condition) == words
+
+
+def test_a_condition_without_an_interval_hides_no_other() -> None:
+    told = pd.concat([pairs([0.05, -0.06, 0.07]), pairs([0.01], "flip 0.2"), pairs([0.1, 0.1], "flip 0.4")])
+    rows = primary_comparisons(end(("clean", "flip 0.2", "flip 0.4")), told)
+    assert rows.low.notna().tolist() == [True, False, False]
+    alone = comparisons(pairs([0.05, -0.06, 0.07]))
+    assert rows.low[0] == alone.low[0]  # the one interval holds alone
+    assert judge(end(("clean", "flip 0.2", "flip 0.4")), rows).sentence == (
+        "This grid cannot tell whether KRPO or GRPO is better: +2.0 points with clean rewards "
+        f"({points(alone.low[0], sign=True)} to {points(alone.high[0], sign=True)}), +1.0 points under flip 0.2 (one "
+        "pair, no interval) and +10.0 points under flip 0.4 (the same in all 2 pairs, no interval). (Held-out "
+        "accuracy, KRPO minus GRPO, 1 to 3 paired seeds; the interval holds at 95%.)"
+    )
+
+
+def test_no_interval_no_claim_of_one() -> None:
+    both = pd.concat([pairs([0.1, 0.1]), pairs([0.0, 0.0], "flip 0.2")])
+    rows = primary_comparisons(end(("clean", "flip 0.2")), both)
+    assert rows[["low", "high"]].isna().all(axis=None)
+    sentence = judge(end(("clean", "flip 0.2")), rows).sentence
+    assert "95%" not in sentence
+    assert "KRPO and GRPO are exactly equal under flip 0.2" in sentence
+
+
+def test_declared_conditions_without_a_pair_are_named() -> None:
+    conditions = ("clean", "flip 0.2", "flip 0.4")
+    rows = primary_comparisons(end(conditions), pairs([0.05, 0.06, 0.07]))
+    verdict = judge(end(conditions), rows)
+    assert verdict.kind == "higher"
+    assert verdict.sentence.endswith(
+        "No seed has a finished and evaluated run of both KRPO and GRPO under flip 0.2 or under flip 0.4."
+    )
+
+
+def test_an_interval_that_is_none() -> None:
+    assert interval(math.nan, math.nan) == "no interval"
