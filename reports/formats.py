@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -101,17 +101,40 @@ def tex(text: str) -> str:
     return _TEX_PATTERN.sub(lambda match: _TEX[match.group()], text.replace("\n", " "))
 
 
+A_PAGE = 45
+"""Rows that a table can have and still stand on one page."""
+_LONG = 40
+"""Letters from which on a column of words is broken into lines."""
+
+
 def to_latex(table: Table) -> str:
-    """A `table` float in the style of booktabs (needs \\usepackage{booktabs})."""
-    spec = "".join("r" if column.number else "l" for column in table.columns)
-    body = [" & ".join(map(tex, row)) + r" \\" for row in [table.head, *table.cells]]
-    caption = tex(f"{table.title}. {table.note}".strip())
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{caption}}}",
-        rf"\label{{tab:{table.name}}}",
-        rf"\begin{{tabular}}{{{spec}}}",
-    ]
-    lines += [r"\toprule", body[0], r"\midrule", *body[1:], r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    """A table in the style of booktabs, as wide as the column of text at most: a `table` float, or a `longtable` where
+    it is longer than a page. Of a table that long with a row per level, only the rows over all questions.
+
+    Needs \\usepackage{booktabs,graphicx,longtable}.
+    """
+    note = table.note
+    if len(table.frame) > A_PAGE and "level" in table.frame and (table.frame.level == "all").any():
+        table = replace(table, frame=table.frame[table.frame.level == "all"])
+        note += " Level: all questions; the CSV has every level."
+    cells = table.cells
+    spec = "".join(_alignment(column, [row[i] for row in cells]) for i, column in enumerate(table.columns))
+    head, *body = [" & ".join(map(tex, row)) + r" \\" for row in [table.head, *cells]]
+    caption = rf"\caption{{{tex(f'{table.title}. {note}'.strip())}}}"
+    label = rf"\label{{tab:{table.name}}}"
+    if len(cells) > A_PAGE:
+        begin = [r"{\footnotesize\setlength{\tabcolsep}{3pt}", rf"\begin{{longtable}}{{{spec}}}"]
+        begin += [caption, label + r"\\", r"\toprule", head, r"\midrule", r"\endfirsthead"]
+        begin += [r"\toprule", head, r"\midrule", r"\endhead"]
+        lines = [*begin, *body, r"\bottomrule", r"\end{longtable}}"]
+    else:
+        begin = [r"\begin{table}", r"\centering", caption, label, r"\smallskip"]
+        begin += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%", rf"\begin{{tabular}}{{{spec}}}"]
+        lines = [*begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}}", r"\end{table}"]
     return "\n".join(lines) + "\n"
+
+
+def _alignment(column: Column, cells: Sequence[str]) -> str:
+    if column.number:
+        return "r"
+    return r"p{0.6\linewidth}" if max(map(len, cells), default=0) > _LONG else "l"
