@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from reports.figures import few, style
 from reports.names import estimator_name
-from reports.statistics import t_band
+from reports.statistics import t_band, t_interval
 from reports.tables import Study
 
 POINTS = 40
@@ -120,6 +120,17 @@ def seeds_phrase(table: pd.DataFrame) -> str:
     counts = table.groupby(["condition", "estimator"]).seed.nunique()
     low, high = int(counts.min()), int(counts.max())
     return f"{high} {'seed' if high == 1 else 'seeds'}" if low == high else f"{low} to {high} seeds"
+
+
+_APART = ("level", "panel", "kind", "condition", "estimator", "x", "strength")
+
+
+def no_interval_told(table: pd.DataFrame, value: str) -> str:
+    """A sentence on the means that have no interval; empty where all have one."""
+    groups = table.groupby([key for key in _APART if key in table], sort=False)[value]
+    bare = sum(x_S.size < 2 or not math.isfinite(t_interval(x_S).low) for _, x_S in groups)
+    means = "1 mean has" if bare == 1 else f"{bare} means have"
+    return f" {means} no interval: a single seed, or no spread over seeds." if bare else ""
 
 
 def curve_caption(table: pd.DataFrame) -> str:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from reports.compare import Endpoint
 from reports.figures import final_accuracy, style
-from reports.figures.curves import seeds_phrase
+from reports.figures.curves import no_interval_told, seeds_phrase
 from reports.figures.dots import draw_dots
 from reports.names import estimator_name
 from reports.tables import Study
@@ -37,6 +37,7 @@ def caption(table: pd.DataFrame) -> str:
     return (
         f"True accuracy of the final checkpoint on each level of the task (held-out questions: {asked}). Open markers: "
         f"single seeds. Filled: mean over {seeds_phrase(table)} with a 95% Student t interval.{start}"
+        + no_interval_told(table, "value")
     )
 
 

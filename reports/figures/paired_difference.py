@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from reports.compare import POOLED, Endpoint, final_scores, paired_differences, pooled
 from reports.figures import rows, style
-from reports.figures.curves import seeds_phrase
+from reports.figures.curves import no_interval_told, seeds_phrase
 from reports.names import estimator_name
 from reports.statistics import t_interval
 from reports.tables import Study
@@ -101,7 +101,7 @@ def caption(table: pd.DataFrame) -> str:
         f"Difference to {base} in final held-out accuracy, on the same seeds. Open markers: single seeds. "
         f"Filled: mean over "
         f"{seeds_phrase(table)} with a 95% Student t interval, not corrected for the number of rows; the line marks no "
-        f"difference.{pooled_row}"
+        f"difference.{pooled_row}" + no_interval_told(table, "difference")
     )
 
 

@@ -371,6 +371,7 @@ def test_no_spread_no_interval_anywhere(tmp_path: Path) -> None:
     text = (folder / "index.html").read_text()
     assert "All 3 paired seeds show the same difference of +10.0 points" in text
     assert "+10.0 to +10.0" not in text
+    assert "4 means have no interval: a single seed, or no spread over seeds." in text  # of all questions, three levels
     row = next(line for line in (folder / "tables" / "differences.md").read_text().splitlines() if "| all |" in line)
     assert "| +10.0 | \N{EN DASH} | 0.0 |" in row
 
