@@ -26,7 +26,7 @@ from reports.figures import DIAGNOSTICS
 from reports.formats import Table
 from reports.limits import not_tested
 from reports.names import circumstance, estimator_name, short
-from reports.tables import Study, settings_of_arms
+from reports.tables import Study
 from reports.templates import environment, page_style
 from reports.verdict import Verdict, judge, judge_row, judge_rows, points
 
@@ -126,7 +126,7 @@ def caveats(study: Study, end: Endpoint | None) -> list[str]:
     if end is not None and end.treatment is not None and (lone := unpaired_seeds(study, end)):
         seeds = [f"{', '.join(map(str, of))} {circumstance(condition)}" for condition, of in lone.items()]
         told.append(f"Seeds without a partner in the other arm were left out: {'; '.join(seeds)}.")
-    for key, by_arm in settings_of_arms(study.specs.values()).items():
+    for key, by_arm in study.arm_settings.items():
         values = ", ".join(f"{short(value)} for {estimator_name(arm)}" for arm, value in by_arm.items())
         setting = f"{key.replace('_', ' ')} is {values}"
         told.append(f"The arms differ in more than the estimator: {setting}. A difference may come from that.")

@@ -42,7 +42,7 @@ def planned_runs(plans: Sequence[Plan]) -> int | None:
         return _size(plans[0])
     asked = set()
     for plan in plans:
-        specs = _expanded(plan) if plan else ()
+        specs = asked_for(plan)
         if not specs:
             return None
         asked |= {same(to_plain(spec)) for spec in specs}
@@ -55,7 +55,7 @@ def _size(plan: Plan) -> int | None:
         return None
     if not all(isinstance(values, list) for values in axes.values()):
         return None
-    return prod(map(len, [*axes.values(), seeds])) if _is_product(plan) else len(_expanded(plan)) or None
+    return prod(map(len, [*axes.values(), seeds])) if _is_product(plan) else len(asked_for(plan)) or None
 
 
 def varied(plan: Plan) -> dict[str, list[Any]] | None:
@@ -65,7 +65,7 @@ def varied(plan: Plan) -> dict[str, list[Any]] | None:
         return None
     if _is_product(plan):
         return axes
-    specs = [to_plain(spec) for spec in _expanded(plan)]
+    specs = [to_plain(spec) for spec in asked_for(plan)]
     if not specs:
         return None
     parts = [axes, *(plan.get("zip") or ()), *(plan.get("include") or ())]
@@ -77,8 +77,10 @@ def _is_product(plan: Plan) -> bool:
     return not any(plan.get(key) for key in ("zip", "include", "exclude"))
 
 
-def _expanded(plan: Plan) -> tuple[RunSpec, ...]:
-    """The runs that a grid file asks for; none where it cannot be understood."""
+def asked_for(plan: Plan) -> tuple[RunSpec, ...]:
+    """The runs that a grid file asks for; none where it cannot be understood, or where there is no file."""
+    if not plan:
+        return ()
     source = Source("a stored grid file")
     try:
         file = build(GridFile, {key: plan[key] for key in GridFile.__dataclass_fields__ if key in plan}, source)

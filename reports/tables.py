@@ -11,18 +11,19 @@ left out is counted in `study.notes`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from krpo.config import to_plain
 from krpo.errors import BadInput
 from krpo.spec import canonical
 from reports.compact import write_compact
 from reports.names import condition_name, named
-from reports.plan import Plan, axis_order, base_scores_of, once, planned_runs, read_plan, stored_runs
+from reports.plan import Plan, asked_for, axis_order, base_scores_of, once, planned_runs, read_plan, stored_runs
 from reports.rundirs import DESCRIPTION, EVALUATIONS, QUESTIONS, SCORES, STEPS, Columns, StoredRun, stacked
 from reports.selection import Selection
 from reports.stored import Note, distinct
@@ -50,6 +51,7 @@ class Study:
     questions: pd.DataFrame  # DESCRIPTION, task, question, right: right answers among its samples; done runs
     base: pd.DataFrame  # policy, task, metric, primary, level, value, stderr, n: the untrained policy
     specs: Mapping[str, Mapping[str, Any]]  # run -> specification
+    arm_settings: Mapping[str, Mapping[str, Any]]  # setting -> estimator -> value: what else the grid gives its arms
     manifests: Mapping[str, Mapping[str, Any]]  # run -> manifest, keys dotted
     planned: int | None  # runs that the grid files ask for
     selection: str  # which runs were asked for; empty for all
@@ -79,7 +81,8 @@ def read_study(roots: Sequence[str | Path], selection: Selection = EVERYTHING) -
         bases.append(base_scores_of(path, notes))
     stored = selection.apply(once(stored, notes))
     notes += [note for one in stored for note in one.notes]
-    runs = _describe(stored, plans, notes)
+    arm_settings = settings_of_arms([one.spec for one in stored], plans)
+    runs = _describe(stored, plans, arm_settings, notes)
     done = [one for one in stored if one.status == "done"]
     if not done:
         counts = ", ".join(f"{n} {status}" for status, n in runs.status.value_counts().items())
@@ -100,6 +103,7 @@ def read_study(roots: Sequence[str | Path], selection: Selection = EVERYTHING) -
         questions=_joined(runs, {one.key: one.questions for one in done}, QUESTIONS),
         base=base.drop_duplicates(["policy", "task", "metric", "level"]).reset_index(drop=True),
         specs={one.key: one.spec for one in stored},
+        arm_settings=arm_settings,
         manifests={one.key: one.manifest for one in stored},
         planned=None if selection.words else planned_runs(plans),
         selection=selection.words,
@@ -118,10 +122,12 @@ def export(root: str | Path, folder: str | Path) -> Path:
     return Path(folder)
 
 
-def _describe(stored: Sequence[StoredRun], plans: Sequence[Plan], notes: list[Note]) -> pd.DataFrame:
+def _describe(
+    stored: Sequence[StoredRun], plans: Sequence[Plan], own: Collection[str], notes: list[Note]
+) -> pd.DataFrame:
     """A row per run: what it is called, where it stands; in the order in which the grid file names arms and noise."""
     fields = [one.spec for one in stored]
-    varying = varying_settings(fields)
+    varying = varying_settings(fields, own)
     for key in varying:
         if lacking := [one.key for one in stored if key not in one.spec]:
             told = f"{key} is a setting of another version, not set in {len(lacking)} of {len(stored)} runs"
@@ -171,22 +177,33 @@ def _conditions(specs: Sequence[Mapping[str, Any]], varying: Sequence[str], *, n
     return [full if len(stands_for[short]) > 1 else short for short, full in names]
 
 
-def varying_settings(specs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The settings besides estimator, noise and seed in which the runs of an arm differ; of those that vary together,
-    the first."""
-    own = settings_of_arms(specs)
+def varying_settings(specs: Sequence[Mapping[str, Any]], own: Collection[str]) -> list[str]:
+    """The settings in which runs differ, besides estimator, noise, seed and the arms' ``own``; of those that vary
+    together, the first."""
     return _independent([key for key in _differing(specs) if key not in own], specs)
 
 
-def settings_of_arms(specs: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The settings in which arms differ and their own runs do not, as learning rates that were tuned one by one: key ->
-    estimator -> value. They belong to the arm and make no condition: else no two arms would share one."""
+def settings_of_arms(specs: Sequence[Mapping[str, Any]], plans: Sequence[Plan]) -> dict[str, dict[str, Any]]:
+    """The settings that a grid file pairs with the arms, one value for each, as learning rates that were tuned one by
+    one: key -> estimator -> value. They belong to the arm and make no condition: else no two arms would share one.
+
+    A setting that merely happens to differ so among the runs at hand (a merged, unfinished or selected grid) is none.
+    """
+    found = _paired(specs)
+    if not found:
+        return {}
+    paired = {key for plan in plans for key in _paired([to_plain(spec) for spec in asked_for(plan)])}
+    return {key: of_arm for key, of_arm in found.items() if key in paired}
+
+
+def _paired(specs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The settings in which arms differ and the runs of each do not."""
     by_arm: dict[str, list[Mapping[str, Any]]] = {}
     for spec in specs:
         by_arm.setdefault(named(spec.get("estimator")).label, []).append(spec)
     inside = {key for of_arm in by_arm.values() for key in _differing(of_arm)}
-    between = _differing([spec for of_arm in by_arm.values() for spec in of_arm])
-    return {key: {arm: of_arm[0].get(key) for arm, of_arm in by_arm.items()} for key in between if key not in inside}
+    between = [key for key in _differing(specs) if key not in inside]
+    return {key: {arm: of_arm[0].get(key) for arm, of_arm in by_arm.items()} for key in between}
 
 
 def _differing(specs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -21,7 +21,7 @@ def table(study: Study, end: Endpoint | None) -> pd.DataFrame:
     The axis is the setting with the most values; what else varies makes the panels.
     """
     columns = ["axis", "panel", "x", "condition", "estimator", "against", "seed", "difference"]
-    settings = varying_settings(list(study.specs.values()))
+    settings = varying_settings(list(study.specs.values()), study.arm_settings)
     values = {key: [spec.get(key) for spec in study.specs.values()] for key in settings}
     numeric = {key: set(v) for key, v in values.items() if all(isinstance(x, (int, float)) for x in v)}
     if end is None or not numeric:

@@ -27,7 +27,7 @@ from reports.compare import (
 )
 from reports.page import caveats
 from reports.results import learning_table
-from reports.tables import read_study, settings_of_arms
+from reports.tables import read_study
 
 
 @pytest.fixture
@@ -320,7 +320,7 @@ def test_settings_tuned_for_each_arm_make_no_condition(tmp_path: Path) -> None:
         edit_spec(run_of(grid, "grpo", "none", seed), learning_rate=1e-3)
     study = read_study([grid])
     assert (len(study.runs), study.conditions) == (6, ["clean"])
-    assert settings_of_arms(study.specs.values()) == {"learning_rate": {"grpo": 1e-3, "krpo": 1e-4}}
+    assert study.arm_settings == {"learning_rate": {"grpo": 1e-3, "krpo": 1e-4}}
     assert len(paired_differences(final_scores(study, "sums", "accuracy"), "grpo").query("level == 'all'")) == 3
     told = "learning rate is 0.001 for GRPO, 0.0001 for KRPO. A difference may come from that."
     assert told in " ".join(caveats(study, endpoint(study)))
@@ -409,3 +409,16 @@ def test_two_conditions_never_share_a_name(tmp_path: Path) -> None:
     conditions = read_study([a, b]).conditions
     assert conditions[:2] == ["none, learning rate 0.00012345678", "none, learning rate 0.00012345679"]
     assert len(conditions) == 4
+
+
+def test_a_setting_that_differs_by_chance_makes_conditions(tmp_path: Path) -> None:
+    sizes = {"axes": {"estimator": ["grpo", "krpo"], "group_size": [4, 8]}}
+    grid = write_grid(tmp_path / "g", noises=["none"], steps=2, grid=sizes)  # so far GRPO at 4 and KRPO at 8
+    for arm, size in (("grpo", 4), ("krpo", 8)):
+        for seed in range(5):
+            edit_spec(run_of(grid, arm, "none", seed), group_size=size)
+    study = read_study([grid])
+    assert (study.conditions, study.arm_settings) == (["group size 4", "group size 8"], {})
+    a = write_grid(tmp_path / "a", estimators=["grpo"], noises=["none"], steps=2)
+    b = write_grid(tmp_path / "b", estimators=["krpo"], noises=["none"], steps=2, base={"learning_rate": 1e-3})
+    assert read_study([a, b]).conditions == ["learning rate 0.0001", "learning rate 0.001"]
