@@ -14,7 +14,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from krpo.errors import KrpoError
-from krpo.provenance import peak_memory_mb
+from krpo.provenance import peak_memory
 from krpo.rundir import dumps
 
 Progress = Callable[[dict[str, Any]], None]
@@ -93,7 +93,7 @@ def metrics_row(step: int, logs: dict[str, Any], seconds: float) -> dict[str, An
     row |= {name: logs[name] for name in KEPT if name in logs}
     wall = {f"{name.removeprefix('seconds/')}_seconds": v for name, v in logs.items() if name.startswith("seconds/")}
     update = max(0.0, seconds - sum(wall.values()))
-    row["wall"] = {"step_seconds": seconds, **wall, "update_seconds": update, "peak_memory_mb": peak_memory_mb()}
+    row["wall"] = {"step_seconds": seconds, **wall, "update_seconds": update, **peak_memory()}
     return row
 
 

@@ -68,6 +68,14 @@ def machine() -> dict[str, Any]:
     }
 
 
+def peak_memory() -> dict[str, float]:
+    """`peak_memory_mb` of this process and, where it computes on a GPU, `peak_gpu_memory_mb` of its tensors there."""
+    peak = {"peak_memory_mb": peak_memory_mb()}
+    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
+        peak["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
+    return peak
+
+
 def peak_memory_mb() -> float:
     """The largest resident set of this process so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

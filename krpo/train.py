@@ -25,7 +25,7 @@ from krpo.errors import BadInput, KrpoError, reason_of
 from krpo.launch import ALONE, Processes, join
 from krpo.metrics import MetricsWriter, Progress
 from krpo.policies import load_policy, weights_hash
-from krpo.provenance import git_state, machine, package_versions, peak_memory_mb
+from krpo.provenance import git_state, machine, package_versions, peak_memory
 from krpo.resume import KeepNewest, cut_metrics, last_complete, optimizer_steps
 from krpo.rewards import TaskReward, dataset_rows
 from krpo.rundir import RunDir, write_json, write_yaml
@@ -110,7 +110,7 @@ def train(
             "wall": {
                 "started": started,
                 "seconds": time.time() - started,
-                "peak_memory_mb": peak_memory_mb(),
+                **peak_memory(),
                 **machine(),
             },
         }

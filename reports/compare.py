@@ -167,7 +167,7 @@ def nothing_paired(study: Study, end: Endpoint) -> str:
     of_arm = {arm: list(dict.fromkeys(here[here.estimator == arm].condition)) for arm in (end.treatment, end.baseline)}
     for arm, conditions in of_arm.items():
         if not conditions:
-            return f"there is no finished and evaluated run of {estimator_name(str(arm))}{where}"
+            return f"there is no finished run of {estimator_name(str(arm))} with a score to compare{where}"
     both = " and ".join(estimator_name(str(arm)) for arm in of_arm)
     if not set(of_arm[end.treatment]) & set(of_arm[end.baseline]):
         told = "; ".join(f"{estimator_name(str(arm))}: {', '.join(of)}" for arm, of in of_arm.items())

@@ -26,6 +26,7 @@ from reports.figures import DIAGNOSTICS
 from reports.formats import Table
 from reports.limits import not_tested
 from reports.names import circumstance, estimator_name, short
+from reports.plan import NOT_ASKED
 from reports.tables import Study
 from reports.templates import environment, page_style
 from reports.verdict import Verdict, judge, judge_row, judge_rows, points
@@ -130,11 +131,26 @@ def caveats(study: Study, end: Endpoint | None) -> list[str]:
         values = ", ".join(f"{short(value)} for {estimator_name(arm)}" for arm, value in by_arm.items())
         setting = f"{key.replace('_', ' ')} is {values}"
         told.append(f"The arms differ in more than the estimator: {setting}. A difference may come from that.")
-    if left_out := len({note.where for note in study.notes if note.excludes}):
-        told.append(
-            f"{left_out} {'run was' if left_out == 1 else 'runs were'} left out for other reasons; the table 'Left out "
-            "or mended' says why."
-        )
+    told += _different_starts(study)
+    left_out = {note.where for note in study.notes if note.excludes and note.what != NOT_ASKED}
+    if study.planned:  # else a run without a readable specification is told above
+        left_out &= set(study.runs.run)
+    if n := len(left_out):
+        runs = "1 run was" if n == 1 else f"{n} runs were"
+        told.append(f"{runs} left out for other reasons; the table 'Left out or mended' says why.")
+    if n := sum(note.what == NOT_ASKED for note in study.notes):
+        told.append(f"{n} stored {'run is' if n == 1 else 'runs are'} not part of the grid file as it stands now.")
+    return told
+
+
+def _different_starts(study: Study) -> list[str]:
+    """Whether runs that should begin alike did not: other weights of one policy, or other data of one task."""
+    told = []
+    for column, key, what in (("policy", "base_weights", "weights"), ("task", "data", "data")):
+        hashes = study.runs.run.map(lambda run, key=key: study.manifests[run].get(key))
+        for name, of_name in hashes[hashes.notna()].astype(str).groupby(study.runs[column]):
+            if (n := of_name.nunique()) > 1:
+                told.append(f"The runs of {name} did not all have the same {what} ({n} hashes): see 'Environment'.")
     return told
 
 

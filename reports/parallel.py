@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +21,8 @@ def processes(jobs: int) -> int:
 
 
 _inherited: Any = None
+_PARENT_DIES = 1
+"""`PR_SET_PDEATHSIG` of Linux's prctl(2)."""
 
 
 def pool(workers: int, handed_on: Any = None) -> ProcessPoolExecutor:
@@ -32,9 +36,10 @@ def inherited() -> Any:
 
 
 def _begin(handed_on: Any) -> None:
-    """What is inherited holds no garbage, and such a process ends before it has made much."""
+    """What is inherited holds no garbage, and such a process ends before it has made much, or with its parent."""
     global _inherited
     _inherited = handed_on
+    ctypes.CDLL(None).prctl(_PARENT_DIES, signal.SIGKILL)  # one that is killed could not end it
     gc.freeze()
     gc.disable()
 

@@ -26,6 +26,9 @@ Plan = Mapping[str, Any]
 """A grid file's content; empty where a directory has none."""
 
 
+NOT_ASKED = "is not part of the grid file as it stands now"
+
+
 def read_plan(root: Path) -> Plan:
     """The grid file of a directory. Raises `BadInput` for one that a newer version wrote, or that is not YAML."""
     file = root / "grid.yaml"
@@ -119,7 +122,7 @@ def stored_runs(root: Path, plan: Plan, notes: list[Note]) -> list[StoredRun]:
         if _belongs(one.spec, wanted):
             found.append(one)
         else:
-            notes.append(Note(one.key, "is not part of the grid file as it stands now", excludes=True))
+            notes.append(Note(one.key, NOT_ASKED, excludes=True))
     if not found:
         raise BadInput(f"{root}: holds no run of its grid file; start them with krpo-ablate --grid FILE")
     return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import importlib.metadata
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,9 @@ from reports.selection import Selection, parse
 from reports.stored import NOT_WRITABLE, check_directory, distinct
 
 STATE = ".state.json"
+STALE = 600
+"""Seconds after which a temporary file is no other process's that is still at work."""
+
 EXCLUSIONS = "tables/exclusions.csv"
 MARK = b"krpo report</title>"
 """Stands in every page of ours, also in one whose `STATE` is gone."""
@@ -197,6 +202,10 @@ def _write(folder: Path, files: dict[str, bytes], old: dict[str, str]) -> None:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+    for name in files:
+        for stale in (folder / name).parent.glob(f".{glob.escape(Path(name).name)}.*.tmp"):  # of one that was killed
+            if time.time() - stale.stat().st_mtime > STALE:
+                stale.unlink(missing_ok=True)
     for name in set(old) - set(files):
         if not Path(name).is_absolute() and ".." not in Path(name).parts:
             (folder / name).unlink(missing_ok=True)

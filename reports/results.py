@@ -129,11 +129,10 @@ def learning_table(study: Study) -> Table:
     rows = []
     grouped = study.steps.groupby(["condition", "estimator"], sort=False) if metric in study.steps else []
     for (condition, estimator), group in grouped:
-        runs = [run[np.isfinite(run[metric])] for _, run in group.groupby("run", sort=False)]
-        runs = [run for run in runs if len(run) >= 3]
+        runs = [run for _, run in group.groupby("run", sort=False) if np.isfinite(run[metric]).sum() >= 3]
         if not runs:
             continue
-        curves = [run[metric].to_numpy(dtype=float) for run in runs]
+        curves = [run[metric][np.isfinite(run[metric])].to_numpy(dtype=float) for run in runs]
         best = [statistics.smooth(y_T, statistics.COLLAPSE.window) for y_T in curves]
         row = {"condition": condition, "estimator": estimator, "runs": len(runs)}
         row["area"] = float(np.mean([statistics.normalised_area(y_T) for y_T in curves]))
@@ -168,7 +167,7 @@ def learning_table(study: Study) -> Table:
 def _reached(runs: Sequence[pd.DataFrame], curves: Sequence[np.ndarray]) -> dict[str, Any]:
     """How many runs got to the level `REACH`, and when; how many collapsed."""
     steps = [
-        int(run.step.iloc[found - 1])
+        int(run.step[np.isfinite(run.accuracy)].iloc[found - 1])
         for run, y_T in zip(runs, curves, strict=True)
         if (found := statistics.steps_to_level(y_T, REACH)) is not None
     ]

@@ -20,7 +20,7 @@ from krpo import spec as run_spec
 from krpo.errors import BadInput
 from krpo.rundir import RunDir
 from reports.specs import plain, settled
-from reports.stored import FORMAT, Note, check_format, flatten, number, read_object, read_rows
+from reports.stored import FORMAT, HUGE, Note, check_format, flatten, number, read_object, read_rows
 
 WALL_DIGITS = 4
 """Significant digits of what depends on the machine: seconds, megabytes. More would only be noise to store."""
@@ -161,9 +161,11 @@ def _numbers(values: Sequence[Any]) -> np.ndarray | None:
         if not kinds & {float, int}:
             return None
     try:
-        return np.asarray(values, dtype=np.float64)
+        column = np.asarray(values, dtype=np.float64)
     except OverflowError:
-        return np.asarray([number(value) for value in values])
+        column = np.asarray([number(value) for value in values])
+    with np.errstate(invalid="ignore"):
+        return np.where(np.abs(column) < HUGE, column, np.nan)
 
 
 def _shortened(value: Any) -> Any:

@@ -22,6 +22,8 @@ MARKER = "study.json"
 FORMAT = 1
 """The newest `format` of a grid file or an evaluation summary that this code can read."""
 
+HUGE = 1e150
+
 NOT_WRITABLE = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT
 )  # fmt: skip
@@ -105,11 +107,8 @@ def read_rows(path: Path, notes: list[Note], where: str) -> list[dict[str, Any]]
 
 
 def number(value: Any) -> float:
-    """A JSON number; NaN for what is none, or too large."""
-    try:
-        return float(value) if isinstance(value, (int, float)) else math.nan
-    except OverflowError:
-        return math.nan
+    """A JSON number; NaN for what is none, or too large for its square to be one."""
+    return float(value) if isinstance(value, (int, float)) and abs(value) < HUGE else math.nan
 
 
 def _by_line(lines: Iterable[bytes]) -> Iterable[Any]:

@@ -30,7 +30,7 @@ from krpo.policies import weights_hash
 from krpo.probe import batches, results
 from krpo.probe.rollouts import FrozenPolicy, Kind, Rollouts
 from krpo.probe.spec import ProbeSpec
-from krpo.provenance import git_state, machine, package_versions, peak_memory_mb
+from krpo.provenance import git_state, machine, package_versions, peak_memory
 from krpo.rundir import read_json, write_json, write_jsonl, write_text, write_yaml
 from krpo.tasks import make_task
 
@@ -89,7 +89,7 @@ def probe(spec: ProbeSpec, output: Path, *, device: str = "auto", progress: Prog
             "pass_rates": [round(rate, 6) for rate in reference.rates_P.tolist()],
             "reference_noise": reference.spread / reference.squared_norm,
             "sketch_error": (2 / spec.sketch) ** 0.5,
-            "wall": {"seconds": time.time() - started, "peak_memory_mb": peak_memory_mb(), **machine()},
+            "wall": {"seconds": time.time() - started, **peak_memory(), **machine()},
         },
     )
     return table

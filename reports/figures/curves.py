@@ -26,7 +26,7 @@ def curve_table(study: Study, metrics: Sequence[str], width: int | None = None) 
     shown = [metric for metric in metrics if metric in study.steps and study.steps[metric].notna().any()]
     columns = ["metric", "condition", "estimator", "seed", "step", "value", "bin"]
     if not shown:
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=columns).astype(dict.fromkeys(("seed", "step", "value", "bin"), float))
     last = int(study.steps.step.max())
     width = width or math.ceil(last / POINTS)
     bins = (study.steps.step - 1) // width

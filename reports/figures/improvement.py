@@ -89,7 +89,8 @@ def caption(table: pd.DataFrame) -> str:
 
 def alt(table: pd.DataFrame) -> str:
     told = [
-        f"{r.condition}, {estimator_name(r.estimator)}: {r.paired:.0%} ({r.low:.0%} to {r.high:.0%})"
+        f"{r.condition}, {estimator_name(r.estimator)}: "
+        + (f"{r.paired:.0%} ({r.low:.0%} to {r.high:.0%})" if r.n else "equal on every seed")
         for r in shares(table).itertuples()
     ]
     return "Dot plot of how often an arm beats the baseline on the same seed. " + "; ".join(told) + "."

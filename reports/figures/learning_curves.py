@@ -26,15 +26,21 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
 
 
 def caption(table: pd.DataFrame) -> str:
-    return (
-        "Training, step by step. Top: share of the sampled answers that are truly correct. Bottom: mean reward as the "
-        f"estimator saw it, with the noise of the condition. {curves.curve_caption(table)}"
-    )
+    parts = {
+        "accuracy": "share of the sampled answers that are truly correct",
+        "reward": "mean reward without noise",
+        "reward_observed": "mean reward as the estimator saw it, with the noise of the condition",
+    }
+    shown = [parts[metric] for metric in dict.fromkeys(table.metric)]
+    told = f"Top: {shown[0]}. Bottom: {shown[1]}." if len(shown) > 1 else f"Shown: {shown[0]}."
+    return f"Training, step by step. {told} {curves.curve_caption(table)}"
 
 
 def alt(table: pd.DataFrame) -> str:
-    rows = curves.ends(table).query("metric != 'reward_observed'")
+    metric = str(table.metric.iloc[0])
+    digits = ".0%" if metric == "accuracy" else ".3g"
     told = [
-        f"{estimator_name(r.estimator)}, {r.condition}: from {r.start:.0%} to {r.end:.0%}" for r in rows.itertuples()
+        f"{estimator_name(r.estimator)}, {r.condition}: from {r.start:{digits}} to {r.end:{digits}}"
+        for r in curves.ends(table[table.metric == metric]).itertuples()
     ]
-    return "Line chart of training accuracy over steps. " + "; ".join(told) + "."
+    return f"Line chart of training {metric.replace('_', ' ')} over steps. " + "; ".join(told) + "."

@@ -19,7 +19,7 @@ TITLE = "Spread over seeds"
 
 def table(study: Study, end: Endpoint | None) -> pd.DataFrame:
     """Columns metric (`sd`), condition, estimator, seed (empty), step, value, iqr, seeds, bin."""
-    long = curves.curve_table(study, ["accuracy" if "accuracy" in study.steps else "reward"])
+    long = curves.curve_table(study, ["accuracy"])
     rows = []
     for (condition, estimator), group in long.groupby(["condition", "estimator"], sort=False):
         steps, y_ST = curves.by_seed(group, "value")

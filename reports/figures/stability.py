@@ -27,7 +27,7 @@ LABELS = {
 
 def table(study: Study, end: Endpoint | None) -> pd.DataFrame:
     """Columns measure, condition, estimator, seed, value: one row per run and measure of the accuracy curve."""
-    metric = "accuracy" if "accuracy" in study.steps else "reward"
+    metric = "accuracy"
     columns = ["measure", "condition", "estimator", "seed", "value"]
     rows = []
     if metric in study.steps:

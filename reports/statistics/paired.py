@@ -161,7 +161,7 @@ def sign_flip(
 def t_band(curves_ST: ArrayLike, confidence: float = 0.95) -> Band:
     """Pointwise mean and Student t band over seeds; NaN marks a step that a seed does not have.
 
-    A step with one seed has a mean and no band (NaN); a step without any has neither.
+    A step with one seed, or whose seeds are all equal, has a mean and no band (NaN); one without any has neither.
     """
     y_ST = np.asarray(curves_ST, dtype=np.float64)
     if y_ST.ndim != 2:
@@ -172,7 +172,7 @@ def t_band(curves_ST: ArrayLike, confidence: float = 0.95) -> Band:
         mean_T = np.where(finite_ST, y_ST, 0.0).sum(axis=0) / n_T
         sd_T = np.sqrt((np.where(finite_ST, y_ST - mean_T, 0.0) ** 2).sum(axis=0) / (n_T - 1))
         half_T = t_quantile(_confidence(confidence), np.maximum(n_T - 1, 1)) * sd_T / np.sqrt(n_T)
-    half_T[n_T < 2] = np.nan
+    half_T[~(sd_T > 1e-12 * np.maximum(1.0, np.abs(mean_T)))] = np.nan
     return Band(mean_T, mean_T - half_T, mean_T + half_T, n_T, confidence)
 
 

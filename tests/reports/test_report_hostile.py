@@ -67,6 +67,10 @@ def spoil_file(file: Path, rng: random.Random) -> None:
         file.write_text(json.dumps(value))
     elif file.suffix == ".jsonl":
         rows = [json.loads(line) for line in file.read_text().splitlines()]
+        if rng.random() < 0.5 and rows and all(isinstance(row, dict) and row for row in rows):  # a whole column
+            key, value = rng.choice(list(rows[0])), rng.choice(VALUES)
+            for row in rows:
+                row[key] = copy.deepcopy(value)
         for _ in range(3):
             spoil(rows, rng)
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,7 +12,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from synthetic_runs import run_of, tear, unfinish, write_grid
+import yaml
+from synthetic_runs import edit_json, run_of, tear, unfinish, write_grid
 
 import reports
 from krpo.errors import BadInput
@@ -379,3 +381,35 @@ def test_no_spread_no_interval_anywhere(tmp_path: Path) -> None:
 def test_a_selection_takes_numbers_in_any_form(one_figure: None, tmp_path: Path) -> None:
     grid = write_grid(tmp_path / "grid", steps=2, seeds=[0, 1], noises=["none"])
     assert "4 of 4 done" in reports.render(grid, select=["learning_rate=1e-4", "clip=.20"]).read_text()
+
+
+def test_what_a_killed_report_left_is_removed(one_figure: None, tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "grid", steps=2, seeds=[0, 1], noises=["none"])
+    folder = grid / "report"
+    left, other, fresh = (folder / name for name in (".index.html.abc.tmp", ".mine.tmp", ".index.html.def.tmp"))
+    folder.mkdir()
+    for file in (left, other, fresh):
+        file.write_text("torn")
+    os.utime(left, (1, 1))
+    reports.render(grid)
+    assert [file.exists() for file in (left, other, fresh)] == [False, True, True]  # fresh: perhaps still at work
+
+
+def test_runs_that_did_not_begin_alike_are_said(one_figure: None, tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "grid", steps=2, seeds=[0, 1], noises=["none"])
+    for seed in (0, 1):
+        edit_json(run_of(grid, "krpo", "none", seed).manifest_file, base_weights="other")
+    text = reports.render(grid).read_text()
+    assert "The runs of tiny did not all have the same weights (2 hashes): see &#39;Environment&#39;." in text
+
+
+def test_each_run_is_left_out_once(one_figure: None, tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "grid", steps=2, seeds=range(4), noises=["none"])
+    run_of(grid, "krpo", "none", 0).spec_file.write_text(": [")
+    (run_of(grid, "krpo", "none", 1).eval / "sums.json").unlink()
+    plan = yaml.safe_load((grid / "grid.yaml").read_text())
+    write_yaml(grid / "grid.yaml", plan | {"seeds": [0, 1, 2]})
+    text = reports.render(grid).read_text()
+    assert "1 of 6 planned runs have no readable run directory." in text
+    assert "1 run was left out for other reasons" in text
+    assert "2 stored runs are not part of the grid file as it stands now." in text

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +40,36 @@ def test_what_was_raised_there_is_raised_here(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(parallel, "processes", lambda jobs: min(2, jobs))
     with pytest.raises(BadInput, match="seven: not wanted"):
         parallel.side_by_side(refuse, range(40))
+
+
+SLOW = """
+import os, time
+from reports.parallel import pool
+
+def body(_):
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+with pool(2) as executor:
+    list(executor.map(body, range(2)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+def test_processes_end_with_one_that_was_killed() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", SLOW], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    workers = [int(parent.stdout.readline()) for _ in range(2)]
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() and "Z" not in _state(pid) for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return "Z"

@@ -233,7 +233,7 @@ def test_a_planned_condition_without_runs_can_be_the_endpoint(tmp_path: Path) ->
     end = endpoint(study)
     assert end is not None
     assert end.conditions == ("flip 0.2",)
-    assert nothing_paired(study, end) == "there is no finished and evaluated run of KRPO under flip 0.2"
+    assert nothing_paired(study, end) == "there is no finished run of KRPO with a score to compare under flip 0.2"
 
 
 def test_a_noise_as_the_endpoint_is_all_conditions_with_it(tmp_path: Path) -> None:
