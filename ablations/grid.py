@@ -38,6 +38,7 @@ class ReportSpec:
 
     baseline: str = "grpo"
     treatment: str = "krpo"
+    condition: Any = None  # a noise; None: every condition
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A grid's results as one small folder of tables: what `krpo-report --export` writes and `krpo-report` reads.
 
 ```
-reports/data/<grid>/study.json         format, the grid's name
+reports/data/<grid>/study.json         format, the grid's name, a hash of each file's content
 reports/data/<grid>/grid.yaml          the grid file, as it stood beside the runs
 reports/data/<grid>/runs.jsonl         a run a line: key, status, specification, manifest
 reports/data/<grid>/steps.csv.gz       a row per run and step
@@ -20,12 +20,14 @@ no checkpoints. The same runs give the same bytes.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,6 @@ def write_compact(folder: Path, root: Path, runs: Sequence[StoredRun], base: pd.
     ]
     every_note = [*notes, *(note for run in runs for note in run.notes)]
     files: dict[str, bytes] = {
-        MARKER: (json.dumps({"format": FORMAT, "grid": runs[0].grid, "runs": len(runs)}, indent=1) + "\n").encode(),
         "runs.jsonl": "".join(dumps(row) + "\n" for row in facts).encode(),
         "steps.csv.gz": _csv(stacked({run.key: run.steps for run in runs}, STEPS)),
         "held_out.csv": _csv(stacked({run.key: run.held_out for run in runs}, STEPS)),
@@ -61,6 +62,9 @@ def write_compact(folder: Path, root: Path, runs: Sequence[StoredRun], base: pd.
         "base.csv": _csv(base),
         "notes.csv": _csv(pd.DataFrame(every_note, columns=["where", "what", "excludes"])),
     }
+    marker: dict[str, Any] = {"format": FORMAT, "grid": runs[0].grid, "runs": len(runs)}
+    marker["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+    files[MARKER] = (json.dumps(marker, indent=1) + "\n").encode()
     if (root / "grid.yaml").exists():
         files["grid.yaml"] = (root / "grid.yaml").read_bytes()
     try:
@@ -91,9 +95,25 @@ def read_compact(root: Path) -> tuple[list[StoredRun], list[Note]]:
     marker = read_json(root / MARKER)
     check_format(marker, root / MARKER, FORMAT)
     try:
+        _check_whole(root, marker.get("sha256") or {})
         return _read(root, str(marker["grid"]))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BadInput(f"{root}: damaged ({type(error).__name__}: {error}); export the study again") from None
+
+
+def _check_whole(root: Path, digests: Mapping[str, str]) -> None:
+    """Raises `BadInput` where a file is not as it was exported. A study from before there were hashes is taken as it
+    is, and the grid file, which says what to compare, may be edited."""
+    for name, digest in digests.items():
+        file = root / name
+        if not file.exists():
+            raise BadInput(f"{file}: no such file; export the study again")
+        try:
+            content = gzip.decompress(file.read_bytes()) if name.endswith(".gz") else file.read_bytes()
+        except (OSError, EOFError, zlib.error) as error:
+            raise BadInput(f"{file}: damaged ({error}); export the study again") from None
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise BadInput(f"{file}: damaged or edited, it is not as it was exported; export the study again")
 
 
 def _read(root: Path, grid: str) -> tuple[list[StoredRun], list[Note]]:
@@ -187,7 +207,7 @@ def _table(path: Path) -> pd.DataFrame:
         return table
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file; export the study again") from None
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise BadInput(f"{path}: damaged ({error}); export the study again") from None
 
 

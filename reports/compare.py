@@ -14,8 +14,11 @@ from krpo.streams import generator
 from reports import statistics
 from reports.names import circumstance, estimator_name, named, noise_name
 from reports.plan import varied
-from reports.stored import Note
+from reports.stored import Note, number
 from reports.tables import Study
+
+SECTION = ("baseline", "treatment", "condition")
+"""The keys of a grid file's `report`."""
 
 POOLED = "mean over conditions"
 """The condition of a difference that was first averaged, seed by seed, over all conditions of the grid."""
@@ -34,6 +37,7 @@ class Endpoint:
     conditions: tuple[str, ...]
     smallest_effect: float | None
     declared: str  # the grid file's own words; empty where it has none
+    undeclared: tuple[str, ...] = ()  # the grid file's first task, where no run has a score on it and another is shown
 
     @property
     def measure(self) -> str:
@@ -53,6 +57,12 @@ def endpoint(study: Study) -> Endpoint | None:
     section = study.plan.get("report") or {}
     if not isinstance(section, dict):
         raise BadInput(f"{file}: 'report' must be a mapping, as in report: {{baseline: grpo, treatment: krpo}}")
+    for key in section:
+        if key not in SECTION:
+            raise BadInput(f"{file}: unknown key 'report.{key}'; {nearest(key, SECTION)}")
+    effect = study.plan.get("effect")
+    if effect is not None and not number(effect) > 0:
+        raise BadInput(f"{file}: effect is {str(effect)[:40]!r}; it must be a number above 0")
     if study.scores.empty:
         return None
     tasks = list(dict.fromkeys(study.scores.task))
@@ -82,7 +92,6 @@ def endpoint(study: Study) -> Endpoint | None:
         one = chosen("condition", "", [*study.runs.noise, *conditions, *(noise.label for noise in planned["noise"])])
         of_noise = dict.fromkeys(study.runs[study.runs.noise == one].condition)
         conditions = tuple(of_noise) or (one if one in conditions else noise_name(named(section["condition"])),)
-    effect = section.get("smallest_effect", study.plan.get("effect"))
     return Endpoint(
         task=task,
         metric=metrics[0],
@@ -90,7 +99,8 @@ def endpoint(study: Study) -> Endpoint | None:
         baseline=baseline,
         treatment=treatment,
         conditions=conditions,
-        smallest_effect=float(effect) if isinstance(effect, (int, float)) else None,
+        smallest_effect=None if effect is None else number(effect),
+        undeclared=tuple(wanted[:1]) if isinstance(wanted, list) and wanted[:1] and task != wanted[0] else (),
         declared=str(study.plan.get("primary_endpoint") or "").strip(),
     )
 

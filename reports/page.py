@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,6 +111,11 @@ def caveats(study: Study, end: Endpoint | None) -> list[str]:
     """What a reader must know before believing the finding."""
     counts = study.runs.status.value_counts()
     told = [f"Only a selection of the runs is shown: {study.selection}."] if study.selection else []
+    if end is not None and end.undeclared:
+        told.append(
+            f"No run has a score on {end.undeclared[0]}, the first task of the grid file's evaluation. The finding is "
+            f"about {end.task}, which is not the declared endpoint."
+        )
     if failed := int(counts.get("failed", 0)):
         arms = study.runs[study.runs.status == "failed"].estimator.map(estimator_name).value_counts()
         told.append(
@@ -199,8 +205,9 @@ def provenance(study: Study) -> str:
 
 
 def commands(study: Study) -> str:
-    lines = [f"krpo-ablate --grid {root / 'grid.yaml'}" for root in study.roots if (root / "grid.yaml").exists()]
-    return "\n".join([*lines, "krpo-report " + " ".join(map(str, study.roots))])
+    files = [root / "grid.yaml" for root in study.roots if (root / "grid.yaml").exists()]
+    lines = [shlex.join(["krpo-ablate", "--grid", str(file)]) for file in files]
+    return "\n".join([*lines, shlex.join(["krpo-report", *map(str, study.roots)])])
 
 
 def picture_words(picture: Picture) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,14 @@ from reports.names import named
 from reports.parallel import side_by_side
 from reports.rundirs import SCORES, StoredRun, read_evaluations, read_run, stacked
 from reports.specs import same, value_of
-from reports.stored import FORMAT, Note, check_directory, check_format, is_compact
+from reports.stored import FORMAT, MARKER, Note, check_directory, check_format, is_compact
 
 Plan = Mapping[str, Any]
 """A grid file's content; empty where a directory has none."""
 
+
+SPECIFY = ("base", "axes", "zip", "include", "exclude", "seeds")
+"""The keys of a grid file that say which runs it asks for."""
 
 NOT_ASKED = "is not part of the grid file as it stands now"
 
@@ -86,7 +89,7 @@ def asked_for(plan: Plan) -> tuple[RunSpec, ...]:
         return ()
     source = Source("a stored grid file")
     try:
-        file = build(GridFile, {key: plan[key] for key in GridFile.__dataclass_fields__ if key in plan}, source)
+        file = build(GridFile, {key: plan[key] for key in SPECIFY if key in plan}, source)
         return expand(file.base, file.axes, file.zip, file.include, file.exclude, file.seeds, source)
     except BadInput:
         return ()
@@ -116,15 +119,15 @@ def stored_runs(root: Path, plan: Plan, notes: list[Note]) -> list[StoredRun]:
                 notes.append(one)
             else:
                 read.append(one)
-    found = []
     wanted = _wanted(plan)
-    for one in read:
-        if _belongs(one.spec, wanted):
-            found.append(one)
-        else:
-            notes.append(Note(one.key, NOT_ASKED, excludes=True))
+    found = [one for one in read if wanted(one.spec)]
+    others = [one for one in read if not wanted(one.spec)]
+    notes += [Note(one.key, NOT_ASKED, excludes=True) for one in others]
     if not found:
-        raise BadInput(f"{root}: holds no run of its grid file; start them with krpo-ablate --grid FILE")
+        why = f"; {notes[-1].where}: {notes[-1].what}" if notes else ""
+        if others:
+            why = f"; of {len(others)} runs there none is part of grid.yaml as it stands now"
+        raise BadInput(f"{root}: holds no run of its grid file{why}; start them with krpo-ablate --grid FILE")
     return found
 
 
@@ -161,6 +164,10 @@ def _age(one: StoredRun) -> tuple[bool, float]:
 
 def _run_dirs(root: Path) -> list[RunDir]:
     check_directory(root)
+    if (root / "spec.yaml").exists():
+        raise BadInput(f"{root}: is one run; name the directory of its grid, as in {root.resolve().parent}")
+    if (root / "runs.jsonl").exists():
+        raise BadInput(f"{root}: an exported study without its {MARKER}; export it again")
     has_plan = (root / "grid.yaml").exists()
     below = sorted(p.parent.name for p in root.glob("*/grid.yaml"))
     if below and not has_plan:
@@ -171,18 +178,22 @@ def _run_dirs(root: Path) -> list[RunDir]:
     raise BadInput(f"{root}: {what}; make one with krpo-ablate --grid FILE")
 
 
-def _wanted(plan: Plan) -> dict[str, list[Any]]:
-    """The values that a grid file asks for, by setting; empty without a grid file, or with one that cannot be
-    understood."""
+def _wanted(plan: Plan) -> Callable[[Mapping[str, Any]], bool]:
+    """Whether the grid file asks for a run, by its specification: the settings that the file names must be those of one
+    of its runs. Without a grid file, or with one that cannot be understood, it does."""
     settings, seeds, base = varied(plan), plan.get("seeds"), plan.get("base") or {}
     if settings is None or not isinstance(base, dict):
-        return {}
-    wanted = {key: [value] for key, value in base.items()} | settings
+        return lambda spec: True
+    named_keys = {key: [value] for key, value in base.items()} | settings
     if isinstance(seeds, list) and seeds:
-        wanted["seed"] = seeds
-    return {key: [value_of(key, value) for value in values] for key, values in wanted.items() if key in field_names()}
+        named_keys["seed"] = seeds
+    wanted = {key: values for key, values in named_keys.items() if key in field_names()}
+    if _is_product(plan):
+        known = {key: [value_of(key, value) for value in values] for key, values in wanted.items()}
+        return lambda spec: all(canonical(spec[key]) in values for key, values in known.items())
+    asked = {_chosen(to_plain(spec), wanted) for spec in asked_for(plan)}
+    return lambda spec: _chosen(spec, wanted) in asked
 
 
-def _belongs(spec: Mapping[str, Any], wanted: Mapping[str, list[Any]]) -> bool:
-    """Whether the grid file asks for this run."""
-    return all(canonical(spec[key]) in values for key, values in wanted.items())
+def _chosen(spec: Mapping[str, Any], keys: Iterable[str]) -> str:
+    return repr([canonical(spec[key]) for key in keys])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from krpo.config import Named
@@ -21,7 +23,9 @@ from reports.page import encoded, picture_words
 from reports.templates import environment, page_style
 
 TABLE = "results.csv"
-COLUMNS = ("group_size", "noise", "estimator", "measure", "value", "low", "high")
+KEYS = ("group_size", "noise", "estimator")
+COLUMNS = (*KEYS, "measure", "value", "low", "high")
+NUMBERS = ("group_size", "value", "stderr", "low", "high", "batches")
 ORACLE = "oracle"
 
 
@@ -29,15 +33,41 @@ def read_probe(root: Path) -> pd.DataFrame:
     """`results.csv` with a column condition. Raises `BadInput` for a file that is no table of a probe."""
     file = root / TABLE
     try:
-        frame = pd.read_csv(file, dtype={"noise": str, "estimator": str, "measure": str}, keep_default_na=False,
-                            na_values=[""])  # fmt: skip
+        text = file.read_text(encoding="utf-8")
+        frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise BadInput(f"{file}: cannot be read as a table ({str(error).splitlines()[0]})") from None
     if missing := [name for name in COLUMNS if name not in frame]:
         raise BadInput(f"{file}: has no column {missing[0]}; make it with krpo-probe")
+    if not text.endswith("\n"):
+        raise BadInput(f"{file}: its last line is torn; make it again with krpo-probe")
+    frame = _checked(frame.fillna(""), file)
     if not (frame.measure == "scaled_over_oracle").any():
         raise BadInput(f"{file}: holds no row 'scaled_over_oracle'; make it with krpo-probe")
+    if (frame.estimator == ORACLE).all():
+        raise BadInput(f"{file}: holds no estimator but the oracle; make it with krpo-probe")
     return frame.assign(condition=frame.noise.map(_condition))
+
+
+def _checked(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """The numbers as numbers: an empty cell is none, and so is an infinite one."""
+
+    def refuse(wrong: pd.Series, column: str, wanted: str) -> None:
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise BadInput(f"{file}, line {row + 2}: {column} is '{frame[column].iloc[row]}'; expected {wanted}")
+
+    for column in (*KEYS, "measure"):
+        refuse(frame[column] == "", column, "a value")
+    numbers = {}
+    for column in NUMBERS:
+        if column in frame:
+            numbers[column] = pd.to_numeric(frame[column], errors="coerce").replace([np.inf, -np.inf], np.nan)
+            refuse(pd.to_numeric(frame[column], errors="coerce").isna() & (frame[column] != ""), column, "a number")
+    refuse(~(numbers["group_size"] > 0), "group_size", "a number above 0")
+    twice = frame.duplicated([*KEYS, "measure"])
+    refuse(twice, "measure", "each measure once for a noise, estimator and group size")
+    return frame.assign(**numbers)
 
 
 def _condition(label: str) -> str:
@@ -73,7 +103,7 @@ QUESTION = "Does the estimator lower the variance of the gradient, at a policy t
 
 def finding(probe: pd.DataFrame) -> tuple[str, str]:
     """KRPO's variance over that of the first estimator, at each group size: the first noise, then the others."""
-    rows = probe[probe.measure == "scaled_over_first"]
+    rows = probe[(probe.measure == "scaled_over_first") & probe.value.notna()]
     arms = [str(arm) for arm in dict.fromkeys(rows.estimator) if arm != ORACLE]
     if len(arms) < 2:
         return "One estimator was measured: there is nothing to compare it with.", ""
@@ -88,7 +118,7 @@ def finding(probe: pd.DataFrame) -> tuple[str, str]:
 
 def _sentence(condition: str, own: pd.DataFrame, arm: str, first: str) -> str:
     values = [
-        f"{r.value:.2f} ({r.low:.2f} to {r.high:.2f}) at {'G = ' if i == 0 else ''}{r.group_size:g}"
+        f"{r.value:.2f} ({_interval(r.low, r.high)}) at {'G = ' if i == 0 else ''}{r.group_size:g}"
         for i, r in enumerate(own.itertuples())
     ]
     groups = {
@@ -97,6 +127,10 @@ def _sentence(condition: str, own: pd.DataFrame, arm: str, first: str) -> str:
     }  # fmt: skip
     said = [f"{words} {first}'s at G = {_list(rows.group_size)}" for words, rows in groups.items() if len(rows)]
     return f"The gradient variance of {arm} was {', '.join(said)} ({condition}): {', '.join(values)} times."
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{low:.2f} to {high:.2f}" if low <= high else "no interval"
 
 
 def _list(sizes: Sequence[float]) -> str:

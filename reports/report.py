@@ -139,7 +139,11 @@ def check_ours(folder: Path, names: Iterable[str]) -> None:
 def _default(roots: Sequence[Path]) -> Path:
     if len(roots) == 1:
         return roots[0] / "report"
-    return roots[0].resolve().parent / "+".join(root.resolve().name for root in roots) / "report"
+    name = "+".join(root.resolve().name for root in roots)
+    if len(name.encode()) > 200:  # more than a file system takes
+        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+        name = f"{roots[0].resolve().name[:40]}+{len(roots) - 1} more, {digest}"
+    return roots[0].resolve().parent / name / "report"
 
 
 def fingerprint(roots: Sequence[Path], selection: Selection) -> str:

@@ -86,6 +86,11 @@ def test_a_selection_works_on_an_exported_study(few_figures: None, grid: Path, t
     assert "2 of 2 done" in reports.render(folder, tmp_path / "out", select=["noise=none", "seed=0"]).read_text()
 
 
+def double_last_line(file: Path) -> None:
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([*lines, lines[-1]]))
+
+
 @pytest.mark.parametrize(
     ("harm", "told"),
     [
@@ -93,6 +98,8 @@ def test_a_selection_works_on_an_exported_study(few_figures: None, grid: Path, t
         (lambda folder: (folder / "steps.csv.gz").write_bytes(b"no"), "steps.csv.gz: damaged"),
         (lambda folder: (folder / "runs.jsonl").write_text("{"), "runs.jsonl: damaged"),
         (lambda folder: (folder / "study.json").write_text('{"format": 9}'), "written in format 9"),
+        (lambda folder: (folder / "study.json").unlink(), "an exported study without its study.json"),
+        (lambda folder: double_last_line(folder / "scores.csv"), "scores.csv: damaged or edited"),
     ],
 )
 def test_a_damaged_study_is_one_message(

@@ -202,6 +202,10 @@ def test_runs_without_evaluation_give_curves_and_no_verdict(one_curve: None, tmp
         (lambda root: write_grid(root / "inner", steps=1, seeds=[0]), "holds the grids inner"),
         (lambda root: write_grid(root, steps=1, seeds=[0], grid={"format": 99}), "written in format 99"),
         (lambda root: (root.mkdir(), (root / "grid.yaml").write_text("a: [")), "not valid YAML"),
+        (
+            lambda root: run_of(write_grid(root.parent / "g", steps=1, seeds=[0]), "krpo", "none", 0).path.rename(root),
+            "is one run; name the directory of its grid",
+        ),
     ],
 )
 def test_bad_input_is_one_message_and_exit_2(make, told: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -413,3 +417,12 @@ def test_each_run_is_left_out_once(one_figure: None, tmp_path: Path) -> None:
     assert "1 of 6 planned runs have no readable run directory." in text
     assert "1 run was left out for other reasons" in text
     assert "2 stored runs are not part of the grid file as it stands now." in text
+
+
+def test_many_grids_and_names_with_spaces(one_figure: None, tmp_path: Path) -> None:
+    names = [f"{'a long name ' * 6}{i}" for i in range(5)]
+    grids = [write_grid(tmp_path / name, steps=2, seeds=[0], noises=["none"]) for name in names]
+    page = reports.render(grids)
+    assert page.parent.parent.name.startswith("a long name ")
+    assert "+4 more, " in page.parent.parent.name
+    assert f"krpo-report &#39;{grids[0]}&#39;" in page.read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pandas as pd
@@ -82,6 +83,19 @@ def test_a_probes_folder_has_a_report(tmp_path: Path, capsys: pytest.CaptureFixt
         ("a,b\n1,2\n", "has no column group_size"),
         ("", "cannot be read as a table"),
         (HEAD + "\n2,none,grpo,snr,1,1,1,1,9,t\n", "holds no row 'scaled_over_oracle'"),
+        (HEAD + "\n2,none,grpo,snr,1,1,1,1,9,t\n2,none,gr", "its last line is torn"),
+        (
+            HEAD + "\n2,none,grpo,snr,1,1,1,1,9,t\n2,none,krpo,snr,x,1,1,1,9,t\n",
+            "line 3: value is 'x'; expected a number",
+        ),
+        (HEAD + "\nmany,none,grpo,snr,1,1,1,1,9,t\n", "line 2: group_size is 'many'; expected a number"),
+        (HEAD + "\n-2,none,grpo,snr,1,1,1,1,9,t\n", "line 2: group_size is '-2'; expected a number above 0"),
+        (HEAD + "\n2,,grpo,snr,1,1,1,1,9,t\n", "line 2: noise is ''; expected a value"),
+        (
+            HEAD + "\n2,none,grpo,snr,1,1,1,1,9,t\n2,none,grpo,snr,1,1,1,1,9,t\n",
+            "line 3: measure is 'snr'; expected each",
+        ),
+        (HEAD + "\n2,none,oracle,scaled_over_oracle,1,1,1,1,9,t\n", "holds no estimator but the oracle"),
     ],
 )
 def test_a_table_of_something_else(text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,3 +125,32 @@ def test_the_stored_probe_says_what_its_table_says() -> None:
     sentence = finding(read_probe(DATA / "probe"))[0]
     for row in rows.itertuples():
         assert f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})" in sentence
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seed", range(60))
+def test_cells_and_rows_that_are_missing_or_odd(seed: int, tmp_path: Path) -> None:
+    rng = random.Random(seed)
+    file = write_probe(tmp_path / "p") / "results.csv"
+    head, *lines = file.read_text().splitlines()
+    for _ in range(4):
+        row = rng.randrange(len(lines))
+        cells = lines[row].split(",")
+        if rng.random() < 0.4:
+            del lines[row]
+        elif rng.random() < 0.3:
+            lines = [line for line in lines if f",{cells[2]},{cells[3]}," not in line]  # a whole measure of an arm
+        else:
+            cells[rng.randrange(len(cells))] = rng.choice(["", "nan", "inf", "x", "0", "-1", "1e300", "a$b"])
+            lines[row] = ",".join(cells)
+    file.write_text("\n".join([head, *lines]) + "\n")
+    try:
+        probe = read_probe(file.parent)
+    except BadInput as error:
+        assert str(error).startswith(str(file))
+        return
+    assert "nan" not in " ".join([*finding(probe), *map(str, variance_table(probe).cells)])
+    if not (table := gradient_variance.table(probe)).empty:
+        assert "nan" not in gradient_variance.caption(table) + gradient_variance.alt(table)
+        if seed % 10 == 0:
+            draw("gradient_variance", table, 1)

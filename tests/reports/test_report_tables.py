@@ -422,3 +422,46 @@ def test_a_setting_that_differs_by_chance_makes_conditions(tmp_path: Path) -> No
     a = write_grid(tmp_path / "a", estimators=["grpo"], noises=["none"], steps=2)
     b = write_grid(tmp_path / "b", estimators=["krpo"], noises=["none"], steps=2, base={"learning_rate": 1e-3})
     assert read_study([a, b]).conditions == ["learning rate 0.0001", "learning rate 0.001"]
+
+
+def test_of_values_that_are_zipped_only_the_pairs_are_asked_for(tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "g", noises=["none"], steps=2, base={"group_size": 4, "prompts_per_step": 8})
+    write_grid(tmp_path / "g", noises=["none"], steps=2, base={"group_size": 8, "prompts_per_step": 8})
+    plan = yaml.safe_load((grid / "grid.yaml").read_text())
+    pairs = {"group_size": [4, 8], "prompts_per_step": [8, 4]}
+    base = {key: value for key, value in plan["base"].items() if key not in pairs}
+    write_yaml(grid / "grid.yaml", plan | {"base": base, "zip": [pairs]})
+    study = read_study([grid])
+    assert {spec["group_size"] for spec in study.specs.values()} == {4}  # 8 and 8 is no pair
+    assert (len(study.runs), study.planned) == (10, 20)
+    assert sum(note.what == "is not part of the grid file as it stands now" for note in study.notes) == 10
+
+
+def test_no_run_of_the_grid_file_says_why(grid: Path) -> None:
+    plan = yaml.safe_load((grid / "grid.yaml").read_text())
+    write_yaml(grid / "grid.yaml", plan | {"base": {**plan["base"], "steps": 13}})
+    with pytest.raises(BadInput, match="of 20 runs there none is part of grid.yaml as it stands now"):
+        read_study([grid])
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"report": {"baselin": "grpo"}}, "unknown key 'report.baselin'; did you mean baseline?"),
+        ({"effect": "big"}, "effect is 'big'; it must be a number above 0"),
+        ({"effect": -1}, "effect is '-1'; it must be a number above 0"),
+    ],
+)
+def test_a_grid_file_that_is_not_understood(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(BadInput, match=told):
+        endpoint(read_study([write_grid(tmp_path / "g", steps=2, grid=changes)]))
+
+
+def test_a_first_task_without_scores_is_said(tmp_path: Path) -> None:
+    study = read_study([write_grid(tmp_path / "g", steps=2, grid={"evaluation": {"tasks": ["gsm8k", "sums"]}})])
+    end = endpoint(study)
+    assert end is not None
+    assert end.task == "sums"
+    assert caveats(study, end)[0].startswith(
+        "No run has a score on gsm8k, the first task of the grid file's evaluation."
+    )
