@@ -88,3 +88,7 @@ def _left_out(table: Path) -> str:
     with table.open(encoding="utf-8", newline="") as stream:
         rows = [row["excludes"] == "True" for row in csv.DictReader(stream)]
     return f"left out: {sum(rows)}, mended: {len(rows) - sum(rows)}; {table.with_suffix('.md')} says what"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

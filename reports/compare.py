@@ -175,9 +175,8 @@ def nothing_paired(study: Study, end: Endpoint) -> str:
     here = scores[scores.condition.isin(end.conditions)]
     where = f" {circumstance(end.conditions[0])}" if len(end.conditions) == 1 else ""
     of_arm = {arm: list(dict.fromkeys(here[here.estimator == arm].condition)) for arm in (end.treatment, end.baseline)}
-    for arm, conditions in of_arm.items():
-        if not conditions:
-            return f"there is no finished run of {estimator_name(str(arm))} with a score to compare{where}"
+    if bare := [estimator_name(str(arm)) for arm, conditions in of_arm.items() if not conditions]:
+        return f"there is no finished run of {' or '.join(bare)} with a score to compare{where}"
     both = " and ".join(estimator_name(str(arm)) for arm in of_arm)
     if not set(of_arm[end.treatment]) & set(of_arm[end.baseline]):
         told = "; ".join(f"{estimator_name(str(arm))}: {', '.join(of)}" for arm, of in of_arm.items())

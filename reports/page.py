@@ -134,16 +134,19 @@ def caveats(study: Study, end: Endpoint | None) -> list[str]:
         seeds = [f"{', '.join(map(str, of))} {circumstance(condition)}" for condition, of in lone.items()]
         told.append(f"Seeds without a partner in the other arm were left out: {'; '.join(seeds)}.")
     for key, by_arm in study.arm_settings.items():
-        values = ", ".join(f"{short(value)} for {estimator_name(arm)}" for arm, value in by_arm.items())
+        of_value: dict[str, list[str]] = {}
+        for arm, value in by_arm.items():
+            of_value.setdefault(short(value), []).append(estimator_name(arm))
+        values = ", ".join(f"{value} for {' and '.join(arms)}" for value, arms in of_value.items())
         setting = f"{key.replace('_', ' ')} is {values}"
         told.append(f"The arms differ in more than the estimator: {setting}. A difference may come from that.")
     told += _different_starts(study)
     left_out = {note.where for note in study.notes if note.excludes and note.what != NOT_ASKED}
-    if study.planned:  # else a run without a readable specification is told above
-        left_out &= set(study.runs.run)
-    if n := len(left_out):
-        runs = "1 run was" if n == 1 else f"{n} runs were"
-        told.append(f"{runs} left out for other reasons; the table 'Left out or mended' says why.")
+    says = "the table 'Left out or mended' says why"
+    if n := len(left_out & set(study.runs.run)):
+        told.append(f"{n} finished {'run' if n == 1 else 'runs'} could not be compared; {says}.")
+    if (n := len(left_out - set(study.runs.run))) and not study.planned:  # else they are among those told above
+        told.append(f"{n} run {'directory' if n == 1 else 'directories'} could not be read; {says}.")
     if n := sum(note.what == NOT_ASKED for note in study.notes):
         told.append(f"{n} stored {'run is' if n == 1 else 'runs are'} not part of the grid file as it stands now.")
     return told

@@ -9,9 +9,10 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from krpo.errors import BadInput
 from krpo.rundir import dumps, find_runs, write_text
@@ -77,11 +78,12 @@ def render_report(
     check_ours(folder, ["index.html"])
     files = _files(roots, selection)
     check_ours(folder, files)
+    old = _earlier(folder, before)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)  # and from here on the folder is ours
         write_text(folder / STATE, dumps({"files": before.get("files", {}) | digests}) + "\n")
-        _write(folder, files, old=before.get("files", {}))
+        _write(folder, files, old)
         write_text(folder / STATE, dumps({"inputs": inputs, "files": digests}) + "\n")
     except OSError as error:
         if error.errno in NOT_WRITABLE:
@@ -124,10 +126,21 @@ def check_writable(folder: Path) -> None:
         raise BadInput(f"{folder}: cannot be written ({why}); choose another place with --output")
 
 
+def _is_ours(folder: Path) -> bool:
+    page = folder / "index.html"
+    return bool(_state(folder)) or (page.is_file() and MARK in page.read_bytes())
+
+
+def _earlier(folder: Path, state: Mapping[str, Any]) -> Iterable[str]:
+    """What an earlier report of ours wrote; of one whose state is gone, what a new one may not write again."""
+    if state:
+        return list(state["files"])
+    return [str(Path(EXCLUSIONS).with_suffix(f".{kind}")) for kind in ("csv", "md", "tex")] if _is_ours(folder) else []
+
+
 def check_ours(folder: Path, names: Iterable[str]) -> None:
     """Raises `BadInput` where a file that is to be written stands already and no report of ours wrote it."""
-    page = folder / "index.html"
-    if _state(folder) or (page.is_file() and MARK in page.read_bytes()):
+    if _is_ours(folder):
         return
     for name in names:
         if (folder / name).exists():
@@ -192,7 +205,7 @@ def _state(folder: Path) -> dict[str, dict[str, str]]:
         return {}
 
 
-def _write(folder: Path, files: dict[str, bytes], old: dict[str, str]) -> None:
+def _write(folder: Path, files: dict[str, bytes], old: Iterable[str]) -> None:
     """Write the files, each whole or not at all, the page last; remove what an earlier report of ours left over."""
     for name in sorted(files, key=lambda name: name == "index.html"):
         path = folder / name

@@ -131,6 +131,7 @@ def learning_table(study: Study) -> Table:
     for (condition, estimator), group in grouped:
         runs = [run for _, run in group.groupby("run", sort=False) if np.isfinite(run[metric]).sum() >= 3]
         if not runs:
+            rows.append({"condition": condition, "estimator": estimator, "runs": 0})
             continue
         curves = [run[metric][np.isfinite(run[metric])].to_numpy(dtype=float) for run in runs]
         best = [statistics.smooth(y_T, statistics.COLLAPSE.window) for y_T in curves]
@@ -144,7 +145,7 @@ def learning_table(study: Study) -> Table:
         ARM,
         Column("runs", "runs", formats.whole),
         Column("area", f"mean {metric}", formats.percent if share else formats.number),
-        Column("reached", f"reached {REACH:.0%}"),
+        Column("reached", f"reached {REACH:.0%}", formats.words),
         Column("steps", "at step (median)", formats.whole),
         Column("forgetting", "best \N{MINUS SIGN} final", formats.plain_points if share else formats.number),
         Column("collapsed", "collapsed", formats.whole),
@@ -154,8 +155,8 @@ def learning_table(study: Study) -> Table:
     if share:
         note += (
             f" Reached: the mean of 5 steps is at least {REACH:.0%}; the median step only where all runs got there. "
-            "Collapsed: final below half of the best (means of 10 steps), or a last loss that is no number; the "
-            "interval of the rate is Wilson's."
+            "Collapsed: final below half of the best (means of 10 steps), or a last loss that is no number, of "
+            "runs that log losses; the interval of the rate is Wilson's."
         )
     else:
         columns = [column for column in columns if not {"reached", "steps", "collapsed", "rate_low"} & set(column.keys)]

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from reports.compare import Endpoint, final_scores, paired_differences
 from reports.figures import few, style, sweep
-from reports.figures.curves import no_interval_told, seeds_phrase
+from reports.figures.curves import means_told, no_interval_told
 from reports.names import condition_name, estimator_name, named
 from reports.tables import Study, varying_settings
 
@@ -54,10 +54,8 @@ def _axis(table: pd.DataFrame) -> str:
 def caption(table: pd.DataFrame) -> str:
     base = estimator_name(str(table.against.iloc[0]))
     return (
-        f"Difference to {base} in final held-out accuracy, paired by seed, against {_axis(table)}. Open markers: "
-        f"single seeds. Filled: mean over {seeds_phrase(table)} with a 95% Student t interval, each by itself."
-        + no_interval_told(table, "difference")
-        + few.told(table)
+        f"Difference to {base} in final held-out accuracy, paired by seed, against {_axis(table)}. "
+        f"{means_told(table)}, each by itself." + no_interval_told(table, "difference") + few.told(table)
     )
 
 

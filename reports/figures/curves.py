@@ -122,12 +122,21 @@ def seeds_phrase(table: pd.DataFrame) -> str:
     return f"{high} {'seed' if high == 1 else 'seeds'}" if low == high else f"{low} to {high} seeds"
 
 
-_APART = ("level", "panel", "kind", "condition", "estimator", "x", "strength")
+def means_told(table: pd.DataFrame) -> str:
+    """`Open markers: single seeds. Filled: mean over 5 seeds with a 95% Student t interval`; from one seed none."""
+    if table.groupby(["condition", "estimator"]).seed.nunique().max() < 2:
+        return "Markers: single seeds, one an arm, without an interval"
+    return f"Open markers: single seeds. Filled: mean over {seeds_phrase(table)} with a 95% Student t interval"
+
+
+_APART = ("level", "measure", "panel", "kind", "condition", "estimator", "x", "strength")
 
 
 def no_interval_told(table: pd.DataFrame, value: str) -> str:
     """A sentence on the means that have no interval; empty where all have one."""
     groups = table.groupby([key for key in _APART if key in table], sort=False)[value]
+    if all(x_S.size < 2 for _, x_S in groups):  # `means_told` says so
+        return ""
     bare = sum(x_S.size < 2 or not math.isfinite(t_interval(x_S).low) for _, x_S in groups)
     means = "1 mean has" if bare == 1 else f"{bare} means have"
     return f" {means} no interval: a single seed, or no spread over seeds." if bare else ""
@@ -136,9 +145,11 @@ def no_interval_told(table: pd.DataFrame, value: str) -> str:
 def curve_caption(table: pd.DataFrame) -> str:
     width = int(table.bin.iloc[0])
     binned = f" Curves are averages over bins of {width} steps." if width > 1 else ""
+    if table.groupby(["condition", "estimator"]).seed.nunique().max() < 2:
+        return f"One seed an arm: no band.{binned}{few.told(table)}"
     return (
-        f"Thin: single seeds. Thick: mean over {seeds_phrase(table)}, with a pointwise 95% Student t band.{binned}"
-        f"{few.told(table)}"
+        f"Thin: single seeds. Thick: mean over {seeds_phrase(table)}, with a pointwise 95% Student t band where they "
+        f"differ.{binned}{few.told(table)}"
     )
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from reports.compare import Endpoint
 from reports.figures import final_accuracy, style
-from reports.figures.curves import no_interval_told, seeds_phrase
+from reports.figures.curves import means_told, no_interval_told
 from reports.figures.dots import draw_dots
 from reports.names import estimator_name
 from reports.tables import Study
@@ -35,9 +35,8 @@ def caption(table: pd.DataFrame) -> str:
     base = ", ".join(f"{level} {value:.1%}" for level, value in before.items())
     start = f" Before training: {base}." if base else ""
     return (
-        f"True accuracy of the final checkpoint on each level of the task (held-out questions: {asked}). Open markers: "
-        f"single seeds. Filled: mean over {seeds_phrase(table)} with a 95% Student t interval.{start}"
-        + no_interval_told(table, "value")
+        f"True accuracy of the final checkpoint on each level of the task (held-out questions: {asked}). "
+        f"{means_told(table)}.{start}" + no_interval_told(table, "value")
     )
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from reports.compare import Endpoint, base_scores, final_scores
 from reports.figures import style
-from reports.figures.curves import no_interval_told, seeds_phrase
+from reports.figures.curves import means_told, no_interval_told
 from reports.figures.dots import draw_dots
 from reports.names import estimator_name
 from reports.tables import Study
@@ -36,10 +36,8 @@ def caption(table: pd.DataFrame) -> str:
     asked = f" on {int(questions)} held-out questions" if questions == questions else ""
     base = " Dashed: the policy before training." if table.base.notna().any() else ""
     return (
-        f"True accuracy of the final checkpoint{asked}; training noise never touches evaluation. Open "
-        f"markers: single seeds. "
-        f"Filled: mean over {seeds_phrase(table)} with a 95% Student t interval.{base}"
-        + no_interval_told(table, "value")
+        f"True accuracy of the final checkpoint{asked}; training noise never touches evaluation. "
+        f"{means_told(table)}.{base}" + no_interval_told(table, "value")
     )
 
 

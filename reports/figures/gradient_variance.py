@@ -29,7 +29,7 @@ def table(probe: pd.DataFrame) -> pd.DataFrame:
     stands: dict[str, str | None] = {}
     for arm in dict.fromkeys(frame.estimator):
         own = [other for other in stands if stands[other] is None]
-        near = [o for o in own if bool((abs(wide[arm] / wide[o] - 1) <= CLOSE).all())]
+        near = [o for o in own if {arm, o} <= set(wide) and bool((abs(wide[arm] / wide[o] - 1) <= CLOSE).all())]
         stands[str(arm)] = near[0] if near else None
     columns = ["measure", "condition", "estimator", "group_size", "value", "low", "high"]
     return frame[columns].assign(stands_for=frame.estimator.map(stands)).reset_index(drop=True)
@@ -119,6 +119,7 @@ def alt(table: pd.DataFrame) -> str:
     rows = table[table.measure == "scaled_over_oracle"]
     told = []
     for (condition, arm), own in rows.groupby(["condition", "estimator"], sort=False):
-        values = ", ".join(f"{r.value:.2f} at G = {r.group_size:g}" for r in own.sort_values("group_size").itertuples())
+        points = own[own.value.notna()].sort_values("group_size")
+        values = ", ".join(f"{r.value:.2f} at G = {r.group_size:g}" for r in points.itertuples()) or "no value"
         told.append(f"{estimator_name(str(arm))}, {condition}: {values}")
     return "Chart of gradient variance over the oracle's against group size. " + "; ".join(told) + "."

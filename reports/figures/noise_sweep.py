@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from reports.compare import Endpoint, final_scores, paired_differences
 from reports.figures import few, style, sweep
-from reports.figures.curves import no_interval_told, seeds_phrase
+from reports.figures.curves import means_told, no_interval_told
 from reports.names import estimator_name, named
 from reports.tables import Study
 
@@ -57,8 +57,7 @@ def caption(table: pd.DataFrame) -> str:
     base = estimator_name(str(table.against.iloc[0]))
     return (
         f"Difference to {base} in held-out accuracy, paired by seed, against the parameter of the noise; 0 is clean. "
-        f"Open markers: single seeds. Filled: mean over {seeds_phrase(table)} with a 95% Student t interval, "
-        "each by itself." + no_interval_told(table, "difference") + few.told(table)
+        f"{means_told(table)}, each by itself." + no_interval_told(table, "difference") + few.told(table)
     )
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from reports.compare import POOLED, Endpoint, final_scores, paired_differences, pooled
 from reports.figures import rows, style
-from reports.figures.curves import no_interval_told, seeds_phrase
+from reports.figures.curves import means_told, no_interval_told
 from reports.names import estimator_name
 from reports.statistics import t_interval
 from reports.tables import Study
@@ -98,10 +98,9 @@ def caption(table: pd.DataFrame) -> str:
         " The row 'mean' first averages each seed over the conditions." if POOLED in set(table.condition) else ""
     )
     return (
-        f"Difference to {base} in final held-out accuracy, on the same seeds. Open markers: single seeds. "
-        f"Filled: mean over "
-        f"{seeds_phrase(table)} with a 95% Student t interval, not corrected for the number of rows; the line marks no "
-        f"difference.{pooled_row}" + no_interval_told(table, "difference")
+        f"Difference to {base} in final held-out accuracy, on the same seeds. {means_told(table)}, not "
+        f"corrected for the number of rows; the line marks no difference.{pooled_row}"
+        + no_interval_told(table, "difference")
     )
 
 

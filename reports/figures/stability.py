@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from reports.compare import Endpoint
 from reports.figures import style
-from reports.figures.curves import seeds_phrase
+from reports.figures.curves import means_told, no_interval_told
 from reports.figures.dots import draw_dots
 from reports.names import estimator_name
 from reports.statistics import stability
@@ -50,8 +50,8 @@ def caption(table: pd.DataFrame) -> str:
     return (
         "Of each run's training accuracy, percentage points. Largest drawdown: the deepest fall from an earlier value. "
         "Worst 5% of steps: mean of the lowest twentieth of the step-to-step changes. Roughness: standard deviation of "
-        "those changes. Batches are small, so much of this is sampling. Open markers: single seeds. Filled: mean over "
-        f"{seeds_phrase(table)} with a 95% Student t interval."
+        "those changes. Batches are small, so much of this is sampling. "
+        f"{means_told(table)}." + no_interval_told(table, "value")
     )
 
 

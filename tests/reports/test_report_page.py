@@ -366,7 +366,7 @@ def test_a_finished_run_without_an_evaluation_is_counted(
     assert main([str(grid)]) == 0
     assert "left out: 2, mended: 0" in capsys.readouterr().err
     text = (grid / "report" / "index.html").read_text()
-    assert "2 runs were left out for other reasons" in text
+    assert "2 finished runs could not be compared" in text
     assert "KRPO, clean, seed 1: is done but has no score on sums (accuracy)" in text
 
 
@@ -415,7 +415,7 @@ def test_each_run_is_left_out_once(one_figure: None, tmp_path: Path) -> None:
     write_yaml(grid / "grid.yaml", plan | {"seeds": [0, 1, 2]})
     text = reports.render(grid).read_text()
     assert "1 of 6 planned runs have no readable run directory." in text
-    assert "1 run was left out for other reasons" in text
+    assert "1 finished run could not be compared" in text
     assert "2 stored runs are not part of the grid file as it stands now." in text
 
 
@@ -426,3 +426,15 @@ def test_many_grids_and_names_with_spaces(one_figure: None, tmp_path: Path) -> N
     assert page.parent.parent.name.startswith("a long name ")
     assert "+4 more, " in page.parent.parent.name
     assert f"krpo-report &#39;{grids[0]}&#39;" in page.read_text()
+
+
+@pytest.mark.parametrize("keep", [(), ("step",), ("step", "accuracy"), ("step", "loss")])
+def test_metrics_of_which_nothing_is_left(tmp_path: Path, keep: tuple[str, ...]) -> None:
+    grid = write_grid(tmp_path / "grid", steps=4, seeds=range(2), noises=["none"])
+    for file in grid.glob("*/metrics.jsonl"):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        kept = [{key: row[key] if key == "step" else None for key in keep} for row in rows if keep]
+        file.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    text = reports.render(grid).read_text()
+    assert "2 paired seeds" in text
+    assert "has metrics of 0 steps of 4" in text or "at 4 of 4 steps" in text

@@ -233,7 +233,9 @@ def test_a_planned_condition_without_runs_can_be_the_endpoint(tmp_path: Path) ->
     end = endpoint(study)
     assert end is not None
     assert end.conditions == ("flip 0.2",)
-    assert nothing_paired(study, end) == "there is no finished run of KRPO with a score to compare under flip 0.2"
+    assert nothing_paired(study, end) == (
+        "there is no finished run of KRPO or GRPO with a score to compare under flip 0.2"
+    )
 
 
 def test_a_noise_as_the_endpoint_is_all_conditions_with_it(tmp_path: Path) -> None:
@@ -440,7 +442,7 @@ def test_of_values_that_are_zipped_only_the_pairs_are_asked_for(tmp_path: Path) 
 def test_no_run_of_the_grid_file_says_why(grid: Path) -> None:
     plan = yaml.safe_load((grid / "grid.yaml").read_text())
     write_yaml(grid / "grid.yaml", plan | {"base": {**plan["base"], "steps": 13}})
-    with pytest.raises(BadInput, match="of 20 runs there none is part of grid.yaml as it stands now"):
+    with pytest.raises(BadInput, match=r"of 20 runs there none is part of grid\.yaml as it stands now"):
         read_study([grid])
 
 
