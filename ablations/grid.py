@@ -82,6 +82,7 @@ class Grid:
     def to_plain(self) -> dict[str, Any]:
         """What `grid.yaml` in the grid's directory holds: the grid file, complete, to be used like any other."""
         plain = {**to_plain(self.file), "name": self.name}
+        plain["report"] = {key: value for key, value in plain["report"].items() if value is not None}
         return {key: value for key, value in plain.items() if value is not None and value != []}
 
 

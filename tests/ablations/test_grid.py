@@ -198,3 +198,12 @@ def test_set_fixes_an_axis_and_the_task_moves_its_evaluation(tmp_path):
         grid_from(tmp_path, GRID, "noise.rate=0.3")
     with pytest.raises(BadInput, match=r"--set steps=five: 'base\.steps' must be a whole number"):
         grid_from(tmp_path, GRID, "steps=five")
+
+
+def test_one_noise_can_be_the_endpoint(tmp_path):
+    alone = "report: {baseline: grpo, condition: {name: flip, rate: 0.2}}\n"
+    noise = {"name": "flip", "rate": 0.2}
+    assert grid_from(tmp_path, GRID + alone).to_plain()["report"] == {
+        "baseline": "grpo", "treatment": "krpo", "condition": noise,
+    }  # fmt: skip
+    assert grid_from(tmp_path, GRID).to_plain()["report"] == {"baseline": "grpo", "treatment": "krpo"}
