@@ -35,7 +35,8 @@ import pandas as pd
 
 from krpo.errors import BadInput
 from krpo.rundir import dumps, read_json
-from reports.rundirs import EVALUATIONS, QUESTIONS, SCORES, STEPS, Columns, StoredRun, stacked
+from reports.evaluations import EVALUATIONS, QUESTIONS, SCORES, Columns
+from reports.rundirs import STEPS, StoredRun, stacked
 from reports.specs import settled
 from reports.stored import MARKER, NOT_WRITABLE, Note, check_format, is_compact
 

@@ -14,7 +14,8 @@ from typing import Any
 from krpo import __version__
 from krpo.errors import BadInput
 from krpo.rundir import write_text
-from reports.report import STATE, Rendered, check_ours, check_writable, is_probe, render_report
+from reports.output import STATE, check_ours, check_writable
+from reports.report import Rendered, is_probe, render_report
 from reports.stored import is_compact
 from reports.templates import environment, page_style
 

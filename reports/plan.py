@@ -16,9 +16,10 @@ from krpo.errors import BadInput
 from krpo.rundir import RunDir, find_runs
 from krpo.spec import RunSpec, canonical, field_names
 from reports.compact import read_base, read_compact
+from reports.evaluations import SCORES, read_evaluations
 from reports.names import named
 from reports.parallel import side_by_side
-from reports.rundirs import SCORES, StoredRun, read_evaluations, read_run, stacked
+from reports.rundirs import StoredRun, read_run, stacked
 from reports.specs import same, value_of
 from reports.stored import FORMAT, MARKER, Note, check_directory, check_format, is_compact
 
@@ -136,7 +137,7 @@ def base_scores_of(root: Path, notes: list[Note]) -> pd.DataFrame:
     if is_compact(root):
         return read_base(root)
     folders = {folder.parent.name: folder for folder in sorted(root.glob("base/*/eval"))}
-    found = {policy: read_evaluations(folder, notes, f"base/{policy}")[0] for policy, folder in folders.items()}
+    found = {policy: read_evaluations(folder, notes, f"base/{policy}").scores for policy, folder in folders.items()}
     return stacked(found, SCORES, front="policy")
 
 

@@ -13,9 +13,9 @@ from eval.comparison import paired_difference
 from krpo.streams import generator
 from reports import formats, statistics
 from reports.compare import Endpoint, base_scores, final_scores, summarise
+from reports.evaluations import DISAGREE
 from reports.formats import Column, Table
 from reports.names import estimator_name
-from reports.rundirs import DISAGREE
 from reports.tables import Study
 
 ARM = Column("estimator", "estimator", estimator_name, number=False)

@@ -5,9 +5,7 @@ What was torn, missing or no number is left out and counted in the run's notes.
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -19,18 +17,13 @@ import pandas as pd
 from krpo import spec as run_spec
 from krpo.errors import BadInput
 from krpo.rundir import RunDir
+from reports.evaluations import Columns, no_evaluations, read_evaluations, read_questions
 from reports.specs import plain, settled
-from reports.stored import FORMAT, HUGE, Note, check_format, flatten, number, read_object, read_rows
+from reports.stored import HUGE, Note, check_format, flatten, number, read_object, read_rows
 
 WALL_DIGITS = 4
 """Significant digits of what depends on the machine: seconds, megabytes. More would only be noise to store."""
 
-COUNTS = ("answers", "answers_cut", "not_extracted", "timed_out", "prompts_cut", "mean_tokens")
-"""What an evaluation counts on the way, as its summary calls it."""
-
-SCORES = {"task": str, "metric": str, "primary": bool, "level": str, "value": float, "stderr": float, "n": float}
-EVALUATIONS = {"task": str, "settings": str} | dict.fromkeys(("questions", "samples", *COUNTS), float)
-QUESTIONS = {"task": str, "question": str, "right": float}
 STEPS = {"step": int}
 """What each table of a run has at least, with its type; any further column is a number."""
 
@@ -39,14 +32,6 @@ DESCRIPTION = ["run", "estimator", "condition", "noise", "seed"]
 
 LOGGED = ("accuracy", "reward", "reward_observed", "loss")
 """What the trainer logs at every step."""
-
-DISAGREE = "disagree: "
-"""In front of a pair of metrics: the share of answers on which the two differ."""
-
-
-Columns = Mapping[str, Sequence[Any] | np.ndarray]
-"""A table as columns of equal length. A frame is made once for all runs (`stacked`): one for each would cost more than
-reading it."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +91,7 @@ def read_run(run: RunDir, grid: str) -> StoredRun | Note:
             notes.append(Note(run.key, told + ("; the means leave these out" if missing < rows else "")))
     if status == "done" and rows < spec["steps"]:
         notes.append(Note(run.key, f"has metrics of {rows} steps of {spec['steps']}"))
-    done = status == "done"
-    scores, evaluations = read_evaluations(run.eval, notes, run.key) if done else read_evaluations(Path(), [], "")
+    found = read_evaluations(run.eval, notes, run.key) if status == "done" else no_evaluations()
     return StoredRun(
         grid=grid,
         key=run.key,
@@ -117,9 +101,9 @@ def read_run(run: RunDir, grid: str) -> StoredRun | Note:
         manifest=plain(flatten(read_object(run.manifest_file, notes, run.key))),
         steps=steps,
         held_out=_curve(run.held_out_file, notes, run.key, spec["steps"]),
-        scores=scores,
-        evaluations=evaluations,
-        questions=_questions(run.eval, evaluations, scores, notes, run.key),
+        scores=found.scores,
+        evaluations=found.evaluations,
+        questions=read_questions(found, notes, run.key),
         notes=tuple(notes),
     )
 
@@ -170,106 +154,3 @@ def _numbers(values: Sequence[Any]) -> np.ndarray | None:
 
 def _shortened(value: Any) -> Any:
     return float(f"{value:.{WALL_DIGITS}g}") if isinstance(value, float) else value
-
-
-def read_evaluations(folder: Path, notes: list[Note], where: str) -> tuple[Columns, Columns]:
-    """The scores and the counts of the evaluation summaries in a folder.
-
-    Scores over k samples are metrics of their own: `pass@4`, `all@4`, `maj@4`.
-    """
-    scores, evaluations = list[dict[str, Any]](), list[dict[str, Any]]()
-    for file in sorted(folder.glob("*.json")) if folder.name else ():
-        summary = read_object(file, notes, where)
-        if not summary:
-            continue
-        check_format(summary, file, FORMAT)
-        primary, task = summary.get("primary"), str(summary.get("task", file.stem))
-        if task in (one["task"] for one in evaluations):
-            notes.append(Note(where, f"{file.name} is another summary of {task} and was not used"))
-            continue
-        told = _Reader(task, notes, where)
-        settings = repr((summary.get("n_questions"), sorted(flatten(summary.get("settings") or {}).items())))
-        counts, pairs = told.mapping(summary, "counts"), told.mapping(summary, "disagreement")
-        evaluations.append(
-            {"task": task, "settings": hashlib.sha256(settings.encode()).hexdigest()[:12]}
-            | {"questions": told.number(summary, "n_questions"), "samples": told.number(summary, "samples")}
-            | {key: told.number(counts, key) for key in COUNTS}
-            | {f"{DISAGREE}{pair}": told.number(pairs, pair) for pair in pairs}
-        )
-        for level, metric, score in _scores_of(summary, told):
-            facts = score if isinstance(score, dict) else {"value": score}
-            value = number(facts.get("value"))
-            if not np.isfinite(value):
-                missing = f"{task}: {metric} on level {level} is not a number and was left out"
-                notes.append(Note(where, missing, excludes=level == "all" and metric == primary))
-                continue
-            row = {"task": task, "metric": metric, "primary": metric == primary, "level": level, "value": value}
-            scores.append(row | {key: told.number(facts, key, f"{key} of {metric}") for key in ("stderr", "n")})
-    return _columns(scores, SCORES), _columns(evaluations, EVALUATIONS)
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """Reads the parts of one summary, and notes what is not what it should be."""
-
-    task: str
-    notes: list[Note]
-    where: str
-
-    def mapping(self, whole: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-        value = whole.get(key)
-        if value is None or isinstance(value, dict):
-            return value or {}
-        self.notes.append(Note(self.where, f"{self.task}: {key} is not a mapping and was not used"))
-        return {}
-
-    def number(self, whole: Mapping[str, Any], key: str, called: str = "") -> float:
-        value = whole.get(key)
-        if value is not None and not np.isfinite(number(value)):
-            self.notes.append(Note(self.where, f"{self.task}: {called or key} is not a number and was not used"))
-        return number(value) if np.isfinite(number(value)) else math.nan
-
-
-def _scores_of(summary: Mapping[str, Any], told: _Reader) -> Iterator[tuple[str, str, Any]]:
-    """Level, metric and score of everything that a summary holds."""
-    for metric, score in told.mapping(summary, "scores").items():
-        yield "all", metric, score
-    levels = told.mapping(summary, "by_level")
-    for level in levels:
-        for metric, score in told.mapping(levels, level).items():
-            yield str(level), metric, score
-    at_k = told.mapping(summary, "at_k")
-    for kind in ("pass", "all", "maj"):
-        for k, score in told.mapping(at_k, kind).items():
-            yield "all", f"{kind}@{k}", score
-
-
-def _columns(rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, type]) -> Columns:
-    return {
-        name: [row.get(name) for row in rows]
-        if kinds.get(name) is str
-        else np.asarray([row.get(name) for row in rows], dtype=kinds.get(name, float))
-        for name in dict.fromkeys([*kinds, *chain.from_iterable(rows)])
-    }
-
-
-def _questions(folder: Path, evaluations: Columns, scores: Columns, notes: list[Note], where: str) -> Columns:
-    """How often each question was answered rightly, from the records beside the summaries; empty without records."""
-    primary = {
-        task: metric
-        for task, metric, yes in zip(*(scores[k] for k in ("task", "metric", "primary")), strict=True)
-        if yes
-    }
-    tasks, questions, right = [], [], []
-    for task in evaluations["task"]:
-        sums: dict[str, float] = {}
-        for row in read_rows(folder / f"{task}.jsonl", notes, where):
-            verdicts = row.get("verdicts")
-            verdict = number(verdicts.get(primary.get(task))) if isinstance(verdicts, dict) else math.nan
-            if math.isfinite(verdict):
-                question = str(row.get("question_id"))
-                sums[question] = sums.get(question, 0.0) + verdict
-        tasks += [task] * len(sums)
-        questions += list(sums)
-        right += list(sums.values())
-    return {"task": tasks, "question": questions, "right": np.asarray(right, dtype=np.float64)}

@@ -23,6 +23,7 @@ FORMAT = 1
 """The newest `format` of a grid file or an evaluation summary that this code can read."""
 
 HUGE = 1e150
+"""Numbers from here on are not used: their squares are none."""
 
 NOT_WRITABLE = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT

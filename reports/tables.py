@@ -22,9 +22,10 @@ from krpo.config import to_plain
 from krpo.errors import BadInput
 from krpo.spec import canonical
 from reports.compact import write_compact
+from reports.evaluations import EVALUATIONS, QUESTIONS, SCORES, Columns
 from reports.names import condition_name, named
 from reports.plan import Plan, asked_for, axis_order, base_scores_of, once, planned_runs, read_plan, stored_runs
-from reports.rundirs import DESCRIPTION, EVALUATIONS, QUESTIONS, SCORES, STEPS, Columns, StoredRun, stacked
+from reports.rundirs import DESCRIPTION, STEPS, StoredRun, stacked
 from reports.selection import Selection
 from reports.stored import Note, distinct
 
