@@ -13,6 +13,7 @@ import yaml
 
 from krpo import __version__
 from krpo.rundir import dumps
+from reports.caveats import caveats
 from reports.compare import (
     Endpoint,
     base_scores,
@@ -21,13 +22,11 @@ from reports.compare import (
     nothing_paired,
     primary_comparisons,
     summarise,
-    unpaired_seeds,
 )
 from reports.figures import DIAGNOSTICS
 from reports.formats import Table
 from reports.limits import not_tested
-from reports.names import circumstance, estimator_name, short
-from reports.plan import NOT_ASKED
+from reports.names import estimator_name
 from reports.tables import Study
 from reports.templates import environment, page_style
 from reports.verdict import Verdict, judge, judge_row, judge_rows, points
@@ -105,62 +104,6 @@ def findings(study: Study, end: Endpoint | None, differences: pd.DataFrame, comp
     further = [judge_row(end, row) for _, row in rest.iterrows()]
     why = nothing_paired(study, end) if primary.empty and end.treatment else ""
     return Findings(judge(end, primary, why), several, further)
-
-
-def caveats(study: Study, end: Endpoint | None) -> list[str]:
-    """What a reader must know before believing the finding."""
-    counts = study.runs.status.value_counts()
-    told = [f"Only a selection of the runs is shown: {study.selection}."] if study.selection else []
-    if end is not None and end.undeclared:
-        told.append(
-            f"No run has a score on {end.undeclared[0]}, the first task of the grid file's evaluation. The finding is "
-            f"about {end.task}, which is not the declared endpoint."
-        )
-    if failed := int(counts.get("failed", 0)):
-        arms = study.runs[study.runs.status == "failed"].estimator.map(estimator_name).value_counts()
-        told.append(
-            f"{failed} of {len(study.runs)} runs failed and are missing from the comparison: "
-            + ", ".join(f"{n} of {arm}" for arm, n in arms.items())
-            + "."
-        )
-    if running := int(counts.get("running", 0)):
-        runs = "1 run has" if running == 1 else f"{running} runs have"
-        told.append(f"{runs} not finished: this is an interim report, and looking early favours chance findings.")
-    if study.planned and study.planned > len(study.runs):
-        told.append(
-            f"{study.planned - len(study.runs)} of {study.planned} planned runs have no readable run directory."
-        )
-    if end is not None and end.treatment is not None and (lone := unpaired_seeds(study, end)):
-        seeds = [f"{', '.join(map(str, of))} {circumstance(condition)}" for condition, of in lone.items()]
-        told.append(f"Seeds without a partner in the other arm were left out: {'; '.join(seeds)}.")
-    for key, by_arm in study.arm_settings.items():
-        of_value: dict[str, list[str]] = {}
-        for arm, value in by_arm.items():
-            of_value.setdefault(short(value), []).append(estimator_name(arm))
-        values = ", ".join(f"{value} for {' and '.join(arms)}" for value, arms in of_value.items())
-        setting = f"{key.replace('_', ' ')} is {values}"
-        told.append(f"The arms differ in more than the estimator: {setting}. A difference may come from that.")
-    told += _different_starts(study)
-    left_out = {note.where for note in study.notes if note.excludes and note.what != NOT_ASKED}
-    says = "the table 'Left out or mended' says why"
-    if n := len(left_out & set(study.runs.run)):
-        told.append(f"{n} finished {'run' if n == 1 else 'runs'} could not be compared; {says}.")
-    if (n := len(left_out - set(study.runs.run))) and not study.planned:  # else they are among those told above
-        told.append(f"{n} run {'directory' if n == 1 else 'directories'} could not be read; {says}.")
-    if n := sum(note.what == NOT_ASKED for note in study.notes):
-        told.append(f"{n} stored {'run is' if n == 1 else 'runs are'} not part of the grid file as it stands now.")
-    return told
-
-
-def _different_starts(study: Study) -> list[str]:
-    """Whether runs that should begin alike did not: other weights of one policy, or other data of one task."""
-    told = []
-    for column, key, what in (("policy", "base_weights", "weights"), ("task", "data", "data")):
-        hashes = study.runs.run.map(lambda run, key=key: study.manifests[run].get(key))
-        for name, of_name in hashes[hashes.notna()].astype(str).groupby(study.runs[column]):
-            if (n := of_name.nunique()) > 1:
-                told.append(f"The runs of {name} did not all have the same {what} ({n} hashes): see 'Environment'.")
-    return told
 
 
 def facts(study: Study, end: Endpoint | None) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from synthetic_runs import edit_json, run_of, tear, unfinish, write_grid
 
 from krpo.errors import BadInput
 from krpo.rundir import RunDir, write_yaml
+from reports.caveats import caveats
 from reports.compare import (
     comparisons,
     endpoint,
@@ -25,7 +26,6 @@ from reports.compare import (
     paired_differences,
     pooled,
 )
-from reports.page import caveats
 from reports.results import learning_table
 from reports.tables import read_study
 
