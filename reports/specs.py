@@ -61,6 +61,8 @@ def plain(value: Any) -> Any:
         return {str(key): plain(below) for key, below in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(below) for below in value]
+    if isinstance(value, int) and abs(value) > 2**1000:
+        return f"{str(value)[:20]}..."
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, float):

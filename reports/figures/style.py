@@ -186,8 +186,10 @@ def line_handle(look: Look, *, marker: bool = False) -> Line2D:
 
 
 def percent_axis(axis: Any) -> None:
-    """A share from 0 to 1 shown in per cent."""
-    axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
+    """A share from 0 to 1 shown in per cent; what is none, as short as any."""
+    axis.set_major_formatter(
+        mpl.ticker.FuncFormatter(lambda value, _: f"{100 * value:{'.0f' if abs(value) < 100 else '.3g'}}%")
+    )
 
 
 def log_axis(ax: Axes) -> None:
