@@ -36,10 +36,13 @@ def settled(stored: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         except BadInput:
             settings[key] = str(plain(value))
             unread.append(key)
-        number = settings[key]
-        if hint in (int, float) and (key in unread or number is None or not LEAST.get(key, 0) <= number < LARGEST):
+        if hint in (int, float) and not _usable(settings[key], LEAST.get(key, 0)):
             raise BadInput(f"{key} is {str(value)[:40]}")
     return settings, unread
+
+
+def _usable(number: Any, least: float) -> bool:
+    return isinstance(number, (int, float)) and least <= number < LARGEST
 
 
 def same(spec: Mapping[str, Any]) -> str:
