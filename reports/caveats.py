@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.compare import Endpoint, unpaired_seeds
+from reports.compare import Endpoint, not_scored, unpaired_seeds
 from reports.names import circumstance, estimator_name, short
 from reports.plan import NOT_ASKED
 from reports.tables import Study
@@ -42,11 +42,12 @@ def caveats(study: Study, end: Endpoint | None) -> list[str]:
         setting = f"{key.replace('_', ' ')} is {values}"
         told.append(f"The arms differ in more than the estimator: {setting}. A difference may come from that.")
     told += _different_starts(study)
-    left_out = {note.where for note in study.notes if note.excludes and note.what != NOT_ASKED}
     says = "the table 'Left out or mended' says why"
-    if n := len(left_out & set(study.runs.run)):
+    if n := len(not_scored(study, end)):
         told.append(f"{n} finished {'run' if n == 1 else 'runs'} could not be compared; {says}.")
-    if (n := len(left_out - set(study.runs.run))) and not study.planned:  # else they are among those told above
+    unread = {note.where for note in study.notes if note.excludes and note.what.startswith("its spec.yaml")}
+    missing = (study.planned or 0) - len(study.runs)  # told above, and the unread may be among them
+    if (n := len(unread)) > max(0, missing):
         told.append(f"{n} run {'directory' if n == 1 else 'directories'} could not be read; {says}.")
     if n := sum(note.what == NOT_ASKED for note in study.notes):
         told.append(f"{n} stored {'run is' if n == 1 else 'runs are'} not part of the grid file as it stands now.")

@@ -148,12 +148,11 @@ def primary_scores(study: Study, end: Endpoint) -> pd.DataFrame:
 
 
 def not_scored(study: Study, end: Endpoint | None) -> list[Note]:
-    """A note on each finished run that has no part in the comparison for want of a score, unless a note says so."""
+    """A note on each finished run that has no part in the comparison for want of a score."""
     scored = set(primary_scores(study, end).run) if end is not None else set()
-    known = scored | {note.where for note in study.notes if note.excludes}
-    what = f"score on {end.task} ({end.metric})" if end is not None else "evaluation"
+    what = f"score on {end.task} ({end.metric}) to compare" if end is not None else "evaluation"
     done = study.runs[study.runs.status == "done"].run
-    return [Note(run, f"is done but has no {what}", excludes=True) for run in done if run not in known]
+    return [Note(run, f"is done but has no {what}", excludes=True) for run in done if run not in scored]
 
 
 def unpaired_seeds(study: Study, end: Endpoint) -> dict[str, list[int]]:

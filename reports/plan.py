@@ -86,14 +86,25 @@ def _is_product(plan: Plan) -> bool:
 
 def asked_for(plan: Plan) -> tuple[RunSpec, ...]:
     """The runs that a grid file asks for; none where it cannot be understood, or where there is no file."""
-    if not plan:
-        return ()
-    source = Source("a stored grid file")
     try:
-        file = build(GridFile, {key: plan[key] for key in SPECIFY if key in plan}, source)
-        return expand(file.base, file.axes, file.zip, file.include, file.exclude, file.seeds, source)
+        return _expanded(plan) if plan else ()
     except BadInput:
         return ()
+
+
+def not_understood(plan: Plan, notes: list[Note]) -> None:
+    """A note where a grid file does not say which runs it asks for, so that nothing can be left out or paired by it."""
+    try:
+        if plan:
+            _expanded(plan)
+    except BadInput as error:
+        notes.append(Note("grid.yaml", f"cannot be understood as a whole, so runs are not checked against it: {error}"))
+
+
+def _expanded(plan: Plan) -> tuple[RunSpec, ...]:
+    source = Source("grid.yaml")
+    file = build(GridFile, {key: plan[key] for key in SPECIFY if key in plan}, source)
+    return expand(file.base, file.axes, file.zip, file.include, file.exclude, file.seeds, source)
 
 
 def axis_order(axis: str, plans: Sequence[Plan]) -> dict[str, int]:

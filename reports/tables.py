@@ -24,7 +24,17 @@ from krpo.spec import canonical
 from reports.compact import write_compact
 from reports.evaluations import EVALUATIONS, QUESTIONS, SCORES, Columns
 from reports.names import condition_name, named
-from reports.plan import Plan, asked_for, axis_order, base_scores_of, once, planned_runs, read_plan, stored_runs
+from reports.plan import (
+    Plan,
+    asked_for,
+    axis_order,
+    base_scores_of,
+    not_understood,
+    once,
+    planned_runs,
+    read_plan,
+    stored_runs,
+)
 from reports.rundirs import DESCRIPTION, STEPS, StoredRun, stacked
 from reports.selection import Selection
 from reports.stored import Note, distinct
@@ -80,6 +90,7 @@ def read_study(roots: Sequence[str | Path], selection: Selection = EVERYTHING) -
     for path, plan in zip(paths, plans, strict=True):
         stored += stored_runs(path, plan, notes)
         bases.append(base_scores_of(path, notes))
+        not_understood(plan, notes)
     stored = selection.apply(once(stored, notes))
     notes += [note for one in stored for note in one.notes]
     arm_settings = settings_of_arms([one.spec for one in stored], plans)

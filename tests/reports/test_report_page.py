@@ -367,7 +367,7 @@ def test_a_finished_run_without_an_evaluation_is_counted(
     assert "left out: 2, mended: 0" in capsys.readouterr().err
     text = (grid / "report" / "index.html").read_text()
     assert "2 finished runs could not be compared" in text
-    assert "KRPO, clean, seed 1: is done but has no score on sums (accuracy)" in text
+    assert "KRPO, clean, seed 1: is done but has no score on sums (accuracy) to compare" in text
 
 
 def test_no_spread_no_interval_anywhere(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ import os, time
 from reports.parallel import pool
 
 def body(_):
-    print(os.getpid(), flush=True)
+    os.write(1, f"{os.getpid()}\\n".encode())  # in one piece, unlike print
     time.sleep(60)
 
 with pool(2) as executor:

@@ -256,7 +256,7 @@ def test_a_finished_run_without_a_score_is_left_out_and_said(grid: Path) -> None
     told = not_scored(study, endpoint(study))
     assert {note.where for note in told} == {missing.key, torn.key, other.key}
     assert all(note.excludes for note in told)
-    assert {note.what for note in told} == {"is done but has no score on sums (accuracy)"}
+    assert {note.what for note in told} == {"is done but has no score on sums (accuracy) to compare"}
 
 
 def test_runs_that_two_grids_ask_for_are_planned_once(tmp_path: Path) -> None:
@@ -467,3 +467,21 @@ def test_a_first_task_without_scores_is_said(tmp_path: Path) -> None:
     assert caveats(study, end)[0].startswith(
         "No run has a score on gsm8k, the first task of the grid file's evaluation."
     )
+
+
+def test_a_grid_file_that_cannot_be_understood_is_said(tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "g", steps=2)
+    plan = yaml.safe_load((grid / "grid.yaml").read_text())
+    write_yaml(grid / "grid.yaml", plan | {"base": {**plan["base"], "novel": 1}})
+    assert "cannot be understood as a whole, so runs are not checked against it: grid.yaml: " in noted(grid)
+
+
+def test_a_score_on_another_task_than_the_primary_takes_no_run_away(grid: Path) -> None:
+    for file in grid.glob("*/eval/sums.json"):
+        other = json.loads(file.read_text()) | {"task": "words"}
+        (file.parent / "words.json").write_text(json.dumps(other))
+    edit_json(run_of(grid, "krpo", "none", 0).eval / "words.json", settings__temperature=0.0)
+    study = read_study([grid])
+    assert any(note.excludes for note in study.notes)
+    assert not_scored(study, endpoint(study)) == []
+    assert "could not be compared" not in " ".join(caveats(study, endpoint(study)))
