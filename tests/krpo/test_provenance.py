@@ -15,6 +15,14 @@ def test_memory_of_a_process_without_a_gpu() -> None:
     assert 10 < peak["peak_memory_mb"] < 1e6
 
 
+def test_memory_where_a_gpu_is_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 * 2**20)
+    peak = peak_memory()
+    assert list(peak) == ["peak_memory_mb", "peak_gpu_memory_mb"]
+    assert peak["peak_gpu_memory_mb"] == 3
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_memory_on_a_gpu() -> None:
