@@ -36,16 +36,15 @@ def families() -> tuple[str, str]:
     options.drop_tables += ["FFTM", "GPOS", "GDEF", "MATH"]  # kerning stands in `kern` too, which is cut faster
     # No ligatures: a PDF keeps them in a font of their own, and a search would not find their words.
     options.drop_tables += ["GSUB"]
-    font = subset.load_font(font_manager.findfont(WHOLE), options)
     cutter = subset.Subsetter(options)
     cutter.populate(unicodes=CHARACTERS)
-    cutter.subset(font)
-    for record in font["name"].names:
-        if record.nameID in (1, 16):  # the family, by which matplotlib finds a font
-            record.string = CUT
     handle, path = tempfile.mkstemp(prefix="krpo-", suffix=".ttf")
-    with os.fdopen(handle, "wb") as stream:
-        font.save(stream)
     atexit.register(os.unlink, path)
+    with subset.load_font(font_manager.findfont(WHOLE), options) as font, os.fdopen(handle, "wb") as stream:
+        cutter.subset(font)
+        for record in font["name"].names:
+            if record.nameID in (1, 16):  # the family, by which matplotlib finds a font
+                record.string = CUT
+        font.save(stream)
     font_manager.fontManager.addfont(path)
     return CUT, WHOLE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -263,6 +265,15 @@ def test_a_png_is_sharp_enough_for_a_paper():
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
+def test_cutting_the_font_leaves_no_file_open() -> None:
+    """A file that the collector closes is told as a warning in whatever runs then."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", ResourceWarning)
+        font.families.__wrapped__()
+        gc.collect()
+    assert [str(warning.message) for warning in said if "DejaVu" in str(warning.message)] == []
+
+
 def test_a_character_that_the_cut_font_lacks_comes_from_the_whole_one() -> None:
     """Drawn as before the font was cut: the same pixels, and no empty box for a letter of a user's own."""
     import matplotlib as mpl
