@@ -65,6 +65,10 @@ def _checked(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
             numbers[column] = pd.to_numeric(frame[column], errors="coerce").replace([np.inf, -np.inf], np.nan)
             refuse(pd.to_numeric(frame[column], errors="coerce").isna() & (frame[column] != ""), column, "a number")
     refuse(~(numbers["group_size"] > 0), "group_size", "a number above 0")
+    ratio = frame.measure.isin(["scaled_over_oracle", "scaled_over_first"])
+    refuse(ratio & (numbers["value"] < 0), "value", "a ratio of variances, not below 0")
+    outside = (numbers["low"] > numbers["value"]) | (numbers["high"] < numbers["value"])
+    refuse(outside, "value", "a value inside its interval")
     twice = frame.duplicated([*KEYS, "measure"])
     refuse(twice, "measure", "each measure once for a noise, estimator and group size")
     return frame.assign(**numbers)
@@ -103,8 +107,8 @@ QUESTION = "Does the estimator lower the variance of the gradient, at a policy t
 
 def finding(probe: pd.DataFrame) -> tuple[str, str]:
     """KRPO's variance over that of the first estimator, at each group size: the first noise, then the others."""
-    rows = probe[(probe.measure == "scaled_over_first") & probe.value.notna()]
-    arms = [str(arm) for arm in dict.fromkeys(rows.estimator) if arm != ORACLE]
+    rows = probe[probe.measure == "scaled_over_first"]
+    arms = [str(arm) for arm in dict.fromkeys(probe.estimator) if arm != ORACLE]
     if len(arms) < 2:
         return "One estimator was measured: there is nothing to compare it with.", ""
     first, arm = arms[0], "krpo" if "krpo" in arms[1:] else arms[1]
@@ -112,21 +116,29 @@ def finding(probe: pd.DataFrame) -> tuple[str, str]:
         _sentence(str(condition), own.sort_values("group_size"), estimator_name(arm), estimator_name(first))
         for condition, own in rows[rows.estimator == arm].groupby("condition", sort=False)
     ]
+    if not sentences:
+        return f"{estimator_name(arm)} was not measured against {estimator_name(first)}.", ""
     note = "Both are scaled to equal progress. Each 95% interval stands by itself and is over answers only."
     return sentences[0], " ".join([*sentences[1:], note])
 
 
 def _sentence(condition: str, own: pd.DataFrame, arm: str, first: str) -> str:
-    values = [
-        f"{r.value:.2f} ({_interval(r.low, r.high)}) at {'G = ' if i == 0 else ''}{r.group_size:g}"
-        for i, r in enumerate(own.itertuples())
-    ]
+    has_value, has_interval = own.value.notna(), own.low.notna() & own.high.notna()
+    higher, lower = has_value & has_interval & (own.low > 1), has_value & has_interval & (own.high < 1)
     groups = {
-        "higher than": own[own.low > 1], "lower than": own[own.high < 1],
-        "not told apart from": own[~((own.low > 1) | (own.high < 1))],
-    }  # fmt: skip
-    said = [f"{words} {first}'s at G = {_list(rows.group_size)}" for words, rows in groups.items() if len(rows)]
-    return f"The gradient variance of {arm} was {', '.join(said)} ({condition}): {', '.join(values)} times."
+        f"higher than {first}'s": higher,
+        f"lower than {first}'s": lower,
+        f"not told apart from {first}'s": has_value & has_interval & ~higher & ~lower,
+        f"set beside {first}'s without an interval": has_value & ~has_interval,
+        f"not set beside {first}'s": ~has_value,
+    }
+    said = [f"{words} at G = {_list(own.group_size[which])}" for words, which in groups.items() if which.any()]
+    values = [
+        f"{r.value:.2f}{'' if i else ' times'} ({_interval(r.low, r.high)}) at {'' if i else 'G = '}{r.group_size:g}"
+        for i, r in enumerate(own[has_value].itertuples())
+    ]
+    told = f": {', '.join(values)}" if values else ""
+    return f"The gradient variance of {arm} was {', '.join(said)} ({condition}){told}."
 
 
 def _interval(low: float, high: float) -> str:

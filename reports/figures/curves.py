@@ -122,11 +122,18 @@ def seeds_phrase(table: pd.DataFrame) -> str:
     return f"{high} {'seed' if high == 1 else 'seeds'}" if low == high else f"{low} to {high} seeds"
 
 
-def means_told(table: pd.DataFrame) -> str:
-    """`Open markers: single seeds. Filled: mean over 5 seeds with a 95% Student t interval`; from one seed none."""
-    if table.groupby(["condition", "estimator"]).seed.nunique().max() < 2:
+def single(table: pd.DataFrame) -> bool:
+    """Whether no arm has two seeds anywhere, so that nothing has an interval."""
+    return bool(table.groupby(["condition", "estimator"]).seed.nunique().max() < 2)
+
+
+def means_told(table: pd.DataFrame, of_intervals: str = "") -> str:
+    """`Open markers: single seeds. Filled: mean over 5 seeds with a 95% Student t interval`, then ``of_intervals``;
+    from one seed there is none."""
+    if single(table):
         return "Markers: single seeds, one an arm, without an interval"
-    return f"Open markers: single seeds. Filled: mean over {seeds_phrase(table)} with a 95% Student t interval"
+    filled = f"mean over {seeds_phrase(table)} with a 95% Student t interval{of_intervals}"
+    return f"Open markers: single seeds. Filled: {filled}"
 
 
 _APART = ("level", "measure", "panel", "kind", "condition", "estimator", "x", "strength")
@@ -145,7 +152,7 @@ def no_interval_told(table: pd.DataFrame, value: str) -> str:
 def curve_caption(table: pd.DataFrame) -> str:
     width = int(table.bin.iloc[0])
     binned = f" Curves are averages over bins of {width} steps." if width > 1 else ""
-    if table.groupby(["condition", "estimator"]).seed.nunique().max() < 2:
+    if single(table):
         return f"One seed an arm: no band.{binned}{few.told(table)}"
     return (
         f"Thin: single seeds. Thick: mean over {seeds_phrase(table)}, with a pointwise 95% Student t band where they "

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from reports.compare import Endpoint, final_scores, paired_differences
 from reports.figures import style
-from reports.figures.curves import seeds_phrase
+from reports.figures.curves import seeds_phrase, single
 from reports.names import estimator_name, named
 from reports.statistics import t_interval
 from reports.tables import Study
@@ -79,9 +79,10 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
 
 def caption(table: pd.DataFrame) -> str:
     base = estimator_name(str(table.against.iloc[0]))
+    shown = f"mean over {seeds_phrase(table)} with a 95% Student t interval, each by itself"
     return (
-        f"KRPO with other variances minus {base}: final held-out accuracy, percentage points, paired by seed; mean "
-        f"over {seeds_phrase(table)} with a 95% Student t interval, each by itself. Published: Q = 1e-05, R = 0.01."
+        f"KRPO with other variances minus {base}: final held-out accuracy, percentage points, paired by seed; "
+        f"{'one seed an arm, without an interval' if single(table) else shown}. Published: Q = 1e-05, R = 0.01."
     )
 
 

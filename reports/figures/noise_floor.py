@@ -21,7 +21,7 @@ TITLE = "Noise floor"
 
 def table(study: Study, end: Endpoint | None) -> pd.DataFrame:
     """Columns kind (`A/A` or an arm), against, condition, difference: all pairs of the baseline's own seeds, both ways,
-    and each arm's differences paired by seed."""
+    and each arm's differences paired by seed. Empty where no two runs differ in nothing but the seed."""
     columns = ["kind", "against", "condition", "difference"]
     if end is None:
         return pd.DataFrame(columns=columns)
@@ -33,10 +33,11 @@ def table(study: Study, end: Endpoint | None) -> pd.DataFrame:
             {"kind": "A/A", "condition": condition, "difference": a - b}
             for a, b in itertools.permutations(group.sort_values("seed").value, 2)
         ]
+    if not rows:
+        return pd.DataFrame(columns=columns)
     pairs = paired_differences(scores, end.baseline)
     rows += pairs.rename(columns={"estimator": "kind"})[["kind", "condition", "difference"]].to_dict("records")
-    frame = pd.DataFrame(rows).assign(against=end.baseline) if rows else pd.DataFrame(columns=columns)
-    return frame[columns]
+    return pd.DataFrame(rows).assign(against=end.baseline)[columns]
 
 
 def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:

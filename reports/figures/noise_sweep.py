@@ -57,7 +57,7 @@ def caption(table: pd.DataFrame) -> str:
     base = estimator_name(str(table.against.iloc[0]))
     return (
         f"Difference to {base} in held-out accuracy, paired by seed, against the parameter of the noise; 0 is clean. "
-        f"{means_told(table)}, each by itself." + no_interval_told(table, "difference") + few.told(table)
+        f"{means_told(table, ', each by itself')}." + no_interval_told(table, "difference") + few.told(table)
     )
 
 

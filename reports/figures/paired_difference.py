@@ -98,8 +98,8 @@ def caption(table: pd.DataFrame) -> str:
         " The row 'mean' first averages each seed over the conditions." if POOLED in set(table.condition) else ""
     )
     return (
-        f"Difference to {base} in final held-out accuracy, on the same seeds. {means_told(table)}, not "
-        f"corrected for the number of rows; the line marks no difference.{pooled_row}"
+        f"Difference to {base} in final held-out accuracy, on the same seeds. "
+        f"{means_told(table, ', not corrected for the number of rows')}; the line marks no difference.{pooled_row}"
         + no_interval_told(table, "difference")
     )
 

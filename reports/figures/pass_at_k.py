@@ -8,7 +8,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from reports.compare import Endpoint
 from reports.figures import few, style
-from reports.figures.curves import seeds_phrase
+from reports.figures.curves import seeds_phrase, single
 from reports.names import estimator_name
 from reports.statistics import t_band
 from reports.tables import Study
@@ -73,9 +73,10 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
 
 def caption(table: pd.DataFrame) -> str:
     base = " Dashed: the policy before training." if table.base.notna().any() else ""
+    shown = f"Mean over {seeds_phrase(table)} with a pointwise 95% Student t band."
     return (
-        "Share of held-out questions with at least one right answer among k samples (unbiased estimate). Mean over "
-        f"{seeds_phrase(table)} with a pointwise 95% Student t band.{base} A gain at k = 1 that is gone at large k is "
+        "Share of held-out questions with at least one right answer among k samples (unbiased estimate). "
+        f"{'One seed an arm: no band.' if single(table) else shown}{base} A gain at k = 1 that is gone at large k is "
         f"sharpening, not new ability.{few.told(table)}"
     )
 

@@ -48,10 +48,11 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
 def caption(table: pd.DataFrame) -> str:
     low, high = int(table.seeds.min()), int(table.seeds.max())
     seeds = f"{high} seeds" if low == high else f"{low} to {high} seeds"
+    width = int(table.bin.iloc[0])
+    binned = f"; averages over bins of {width} steps" if width > 1 else ""
     return (
-        f"Standard deviation of training accuracy over {seeds}, percentage points; averages over bins of "
-        f"{int(table.bin.iloc[0])} steps. No interval: a deviation from so few seeds is uncertain by a third or more."
-        + few.told(table)
+        f"Standard deviation of training accuracy over {seeds}, percentage points{binned}. "
+        "No interval: a deviation from so few seeds is uncertain by a third or more." + few.told(table)
     )
 
 

@@ -78,9 +78,30 @@ def test_the_spread_is_the_standard_deviation_over_seeds(study: Study) -> None:
 def test_one_seed_and_one_arm_can_be_drawn(name: str, tmp_path: Path) -> None:
     small = read_study([write_grid(tmp_path / "g", steps=3, seeds=[0], estimators=["grpo", "krpo"], noises=["none"])])
     table = figures.load(name).table(small, endpoint(small))
-    needs_more = ("spread_over_steps", "noise_sweep", "pass_at_k", "performance_profile", "aggregates")
+    needs_more = ("spread_over_steps", "noise_floor", "noise_sweep", "pass_at_k", "performance_profile", "aggregates")
     assert table.empty == (name in needs_more)  # one seed has no spread, one condition is no sweep
     assert table.empty or draw(name, read_table(table.to_csv(index=False)), 1)
+
+
+@pytest.mark.parametrize("name", figures.NAMES + figures.DIAGNOSTICS)
+def test_no_caption_promises_an_interval_over_one_seed(name: str, tmp_path: Path) -> None:
+    noises = ["none", {"name": "flip", "rate": 0.2}, {"name": "flip", "rate": 0.4}]
+    filters = [
+        {"name": "krpo", "process_variance": q, "measurement_variance": r} for q in (1e-4, 1e-3) for r in (0.1, 0.2)
+    ]
+    report = {"baseline": "grpo", "treatment": "krpo"}
+    arms = ["grpo", "krpo", *filters] if name == "heat_map" else ["grpo", "krpo"]
+    root = write_grid(
+        tmp_path / "g", steps=6, seeds=[0], estimators=arms, noises=noises, samples=4, grid={"report": report}
+    )
+    study = read_study([root])
+    table = figures.load(name).table(study, endpoint(study))
+    caption = "" if table.empty else figures.load(name).caption(table)
+    for promise in ("Student", "by itself", "not corrected", "bins of 1", "1 seeds", "Top row"):
+        assert promise not in caption
+    assert table.empty == (
+        name in ("axis_sweep", "aggregates", "performance_profile", "noise_floor", "spread_over_steps")
+    )
 
 
 def test_the_return_is_the_sum_over_the_answers_of_a_step(study: Study) -> None:

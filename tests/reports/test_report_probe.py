@@ -42,9 +42,28 @@ def test_the_finding_names_where_the_interval_leaves_one(tmp_path: Path) -> None
     sentence, detail = finding(read_probe(write_probe(tmp_path / "p")))
     assert sentence == (
         "The gradient variance of KRPO was higher than GRPO's at G = 2, not told apart from GRPO's at G = 8 (clean): "
-        "2.00 (1.60 to 2.50) at G = 2, 1.10 (0.88 to 1.38) at 8 times."
+        "2.00 times (1.60 to 2.50) at G = 2, 1.10 (0.88 to 1.38) at 8."
     )
-    assert "(flip 0.2): 2.00" in detail
+    assert "(flip 0.2): 2.00 times" in detail
+
+
+@pytest.mark.parametrize(
+    ("cells", "beside", "value"),
+    [
+        (("", "", ""), "not set beside GRPO's at G = 2", "1.10 times"),
+        (("4", "", ""), "set beside GRPO's without an interval at G = 2", "4.00 times (no interval) at G = 2"),
+        (("4", "3", ""), "set beside GRPO's without an interval at G = 2", "4.00 times (no interval) at G = 2"),
+    ],
+)
+def test_a_ratio_without_a_value_or_an_interval_is_no_finding(
+    cells: tuple[str, str, str], beside: str, value: str, tmp_path: Path
+) -> None:
+    file = write_probe(tmp_path / "p") / "results.csv"
+    ratio, low, high = cells
+    row = "2,none,krpo,scaled_over_first,{},0.1,{},{}"
+    file.write_text(file.read_text().replace(row.format(2.0, 1.6, 2.5), row.format(ratio, low, high)))
+    said = f"was not told apart from GRPO's at G = 8, {beside} (clean): {value}"
+    assert said in finding(read_probe(file.parent))[0]
 
 
 def test_the_figure_draws_each_curve_once_and_names_the_others(tmp_path: Path) -> None:
@@ -96,6 +115,8 @@ def test_a_probes_folder_has_a_report(tmp_path: Path, capsys: pytest.CaptureFixt
             "line 3: measure is 'snr'; expected each",
         ),
         (HEAD + "\n2,none,oracle,scaled_over_oracle,1,1,1,1,9,t\n", "holds no estimator but the oracle"),
+        (HEAD + "\n2,none,krpo,scaled_over_first,-1,1,,,9,t\n", "line 2: value is '-1'; expected a ratio"),
+        (HEAD + "\n2,none,krpo,snr,1,1,1.8,2.2,9,t\n", "line 2: value is '1'; expected a value inside its interval"),
     ],
 )
 def test_a_table_of_something_else(text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,7 +145,7 @@ def test_the_stored_probe_says_what_its_table_says() -> None:
     )
     sentence = finding(read_probe(DATA / "probe"))[0]
     for row in rows.itertuples():
-        assert f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})" in sentence
+        assert f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})" in sentence.replace(" times", "")
 
 
 def read_or_said(folder: Path) -> tuple[pd.DataFrame | None, str]:
