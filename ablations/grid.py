@@ -19,8 +19,9 @@ file may extend another one (`ablations.inherit`). This module needs no torch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,16 @@ from ablations.expand import expand
 from ablations.inherit import read_grid
 from eval.spec import EvalSpec
 from krpo.config import Named, Source, build, coerce, to_plain
-from krpo.errors import BadInput
+from krpo.errors import BadInput, nearest
 from krpo.spec import RunSpec
 
 
 @dataclass(frozen=True)
 class ReportSpec:
-    """What the report compares: values of the axis `estimator`, by their labels."""
+    """What the report compares: two estimators of the grid, by their labels."""
 
-    baseline: str = "grpo"
-    treatment: str = "krpo"
+    baseline: str | None = None  # None: grpo, or the first
+    treatment: str | None = None  # None: krpo, or the first other
     condition: Any = None  # a noise; None: every condition
 
 
@@ -97,13 +98,47 @@ def load_grid(path: str | Path, assignments: Sequence[str] = ()) -> Grid:
 
     Raises:
         BadInput: unknown key, wrong type, an empty axis, no seeds, a run that stands twice, includes and excludes that
-            contradict one another, files that extend one another in a circle; with file, line and key.
+            contradict one another, files that extend one another in a circle, a comparison of what the grid does not
+            run; with file, line and key.
     """
     path = Path(path)
     data, source = read_grid(path, assignments, tuple(GridFile.__dataclass_fields__))
     file = build(GridFile, data, source)
     specs = expand(file.base, file.axes, file.zip, file.include, file.exclude, file.seeds, source)
+    file = replace(file, report=_compared(file.report, specs, source))
     return Grid(name=file.name or path.stem, file=file, specs=specs, places=_places(file, source))
+
+
+def _compared(report: ReportSpec, specs: Sequence[RunSpec], source: Source) -> ReportSpec:
+    """The section with its defaults filled in. Raises `BadInput` where it names what the grid does not run: a report
+    that found out would come after all the training."""
+    arms = list(dict.fromkeys(spec.estimator.label for spec in specs))
+    noises = list(dict.fromkeys(spec.noise.label for spec in specs))
+
+    def refuse(key: str, label: str, known: Sequence[str]) -> None:
+        if label not in known:
+            raise BadInput(
+                f"{source.at(f'report.{key}')}: report.{key} is '{label}', which this grid does not run; "
+                f"{nearest(label, known)}"
+            )
+
+    condition = report.condition
+    if isinstance(condition, Mapping):
+        refuse("condition", coerce(Named, condition, source, "report.condition").label, noises)
+    elif condition is not None and re.fullmatch(
+        r"[\w.:]+(\([^()]*\))?", str(condition)
+    ):  # else one that a report names
+        refuse("condition", str(condition), [*noises, "clean"] if "none" in noises else noises)
+    if len(arms) == 1:  # nothing to compare, whatever a file that is extended says
+        return replace(report, baseline=arms[0], treatment=None)
+    baseline = report.baseline or ("grpo" if "grpo" in arms else arms[0])
+    refuse("baseline", baseline, arms)
+    others = [arm for arm in arms if arm != baseline]
+    treatment = report.treatment or ("krpo" if "krpo" in others else others[0])
+    if treatment == baseline:
+        raise BadInput(f"{source.at('report.treatment')}: report.treatment is '{treatment}', which is the baseline too")
+    refuse("treatment", treatment, others)
+    return replace(report, baseline=baseline, treatment=treatment)
 
 
 def _places(file: GridFile, source: Source) -> dict[tuple[str, Any], str]:

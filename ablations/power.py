@@ -68,18 +68,18 @@ class Variation:
     source: str
 
 
-def variation(scores: Iterable[tuple[RunSpec, float]], baseline: str, treatment: str) -> Variation | None:
+def variation(scores: Iterable[tuple[RunSpec, float]], baseline: str | None, treatment: str | None) -> Variation | None:
     """From finished runs: the differences of pairs, pooled over conditions; else the seeds within each arm.
 
     Args:
         scores: specification and score of each finished run.
-        baseline, treatment: labels of the two estimators.
+        baseline, treatment: labels of the two estimators; None where a grid has one.
 
     Returns:
         None where not even one arm has two seeds. Arms alone say nothing about what pairing gains, so their
         differences are then taken as independent.
     """
-    arms: dict[tuple[tuple[Any, ...], str], dict[int, float]] = defaultdict(dict)
+    arms: dict[tuple[tuple[Any, ...], str | None], dict[int, float]] = defaultdict(dict)
     for spec, score in scores:
         arms[_condition(spec), spec.estimator.label][spec.seed] = score
     conditions = {condition for condition, _ in arms}

@@ -14,7 +14,7 @@ def caveats(study: Study, end: Endpoint | None) -> list[str]:
     told = [f"Only a selection of the runs is shown: {study.selection}."] if study.selection else []
     if end is not None and end.undeclared:
         told.append(
-            f"No run has a score on {end.undeclared[0]}, the first task of the grid file's evaluation. The finding is "
+            f"No run has a score on {end.undeclared}, the first task of the grid file's evaluation. The finding is "
             f"about {end.task}, which is not the declared endpoint."
         )
     if failed := int(counts.get("failed", 0)):

@@ -37,7 +37,7 @@ class Endpoint:
     conditions: tuple[str, ...]
     smallest_effect: float | None
     declared: str  # the grid file's own words; empty where it has none
-    undeclared: tuple[str, ...] = ()  # the grid file's first task, where no run has a score on it and another is shown
+    undeclared: str = ""  # the grid file's first task, where no run has a score on it and another is shown
 
     @property
     def measure(self) -> str:
@@ -100,7 +100,7 @@ def endpoint(study: Study) -> Endpoint | None:
         treatment=treatment,
         conditions=conditions,
         smallest_effect=None if effect is None else number(effect),
-        undeclared=tuple(wanted[:1]) if isinstance(wanted, list) and wanted[:1] and task != wanted[0] else (),
+        undeclared=str(wanted[0]) if isinstance(wanted, list) and wanted and task != wanted[0] else "",
         declared=str(study.plan.get("primary_endpoint") or "").strip(),
     )
 

@@ -94,11 +94,14 @@ _TEX = {
     "\N{NOT EQUAL TO}": r"$\neq$",
 }  # fmt: skip
 _TEX_PATTERN = re.compile("|".join(map(re.escape, _TEX)))
+_UNBROKEN = re.compile(r"[0-9A-Za-z]{16}(?=[0-9A-Za-z]{16})")
+"""Pieces of a hash, or of another word too long for a line, after which the line may break."""
 
 
 def tex(text: str) -> str:
     """Text as LaTeX shows it; every character that means something to LaTeX is escaped."""
-    return _TEX_PATTERN.sub(lambda match: _TEX[match.group()], text.replace("\n", " "))
+    escaped = _TEX_PATTERN.sub(lambda match: _TEX[match.group()], text.replace("\n", " "))
+    return _UNBROKEN.sub(r"\g<0>\\allowbreak{}", escaped)
 
 
 A_PAGE = 45

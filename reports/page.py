@@ -93,7 +93,7 @@ def findings(study: Study, end: Endpoint | None, differences: pd.DataFrame, comp
     """All verdicts. ``differences``: the table of `reports.figures.paired_difference`; ``compared``: their
     `comparisons`."""
     if end is None:
-        nothing = f"Nothing can be said yet: none of {len(study.runs)} runs is both finished and evaluated."
+        nothing = f"Nothing can be said: none of {len(study.runs)} runs is both finished and evaluated."
         return Findings(Verdict("nothing", nothing), [], [])
     primary = primary_comparisons(end, differences)
     several = judge_rows(end, primary) if len(primary) > 1 else []

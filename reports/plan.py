@@ -92,11 +92,14 @@ def asked_for(plan: Plan) -> tuple[RunSpec, ...]:
         return ()
 
 
-def not_understood(plan: Plan, notes: list[Note]) -> None:
-    """A note where a grid file does not say which runs it asks for, so that nothing can be left out or paired by it."""
+def not_understood(root: Path, plan: Plan, notes: list[Note]) -> None:
+    """A note where no grid file says which runs were asked for, so that nothing can be left out or paired by it."""
+    if not plan:
+        told = f"{root.resolve().name} has none, so what was planned and what was to be compared is not known"
+        notes.append(Note("grid.yaml", told))
+        return
     try:
-        if plan:
-            _expanded(plan)
+        _expanded(plan)
     except BadInput as error:
         notes.append(Note("grid.yaml", f"cannot be understood as a whole, so runs are not checked against it: {error}"))
 

@@ -90,7 +90,7 @@ def read_study(roots: Sequence[str | Path], selection: Selection = EVERYTHING) -
     for path, plan in zip(paths, plans, strict=True):
         stored += stored_runs(path, plan, notes)
         bases.append(base_scores_of(path, notes))
-        not_understood(plan, notes)
+        not_understood(path, plan, notes)
     stored = selection.apply(once(stored, notes))
     notes += [note for one in stored for note in one.notes]
     arm_settings = settings_of_arms([one.spec for one in stored], plans)

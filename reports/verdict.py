@@ -54,7 +54,7 @@ def judge(end: Endpoint, rows: pd.DataFrame, why: str = "") -> Verdict:
     arm = estimator_name(end.treatment)
     both = f"no seed has a finished and evaluated run of both {arm} and {base}"
     if rows.empty:
-        return Verdict("nothing", f"This grid cannot tell yet: {why or both}.")
+        return Verdict("nothing", f"This grid cannot tell: {why or both}.")
     bare = [circumstance(condition) for condition in end.conditions if condition not in set(rows.condition)]
     gap = f" {both[0].upper()}{both[1:]} {_listed(bare, 'or')}." if bare else ""
     verdicts = judge_rows(end, rows)

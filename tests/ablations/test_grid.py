@@ -207,3 +207,44 @@ def test_one_noise_can_be_the_endpoint(tmp_path):
         "baseline": "grpo", "treatment": "krpo", "condition": noise,
     }  # fmt: skip
     assert grid_from(tmp_path, GRID).to_plain()["report"] == {"baseline": "grpo", "treatment": "krpo"}
+
+
+@pytest.mark.parametrize(
+    ("arms", "section", "compared"),
+    [
+        ("[grpo, rloo]", "", ("grpo", "rloo")),
+        ("[rloo, dr_grpo, krpo]", "", ("rloo", "krpo")),
+        ("[rloo, grpo]", "report: {treatment: rloo}\n", ("grpo", "rloo")),
+        ("[rloo]", "report: {treatment: krpo}\n", ("rloo", None)),
+        ("[{name: krpo, process_variance: 1e-4}, rloo]", "report: {baseline: rloo}\n",
+         ("rloo", "krpo(process_variance=0.0001)")),
+    ],
+)  # fmt: skip
+def test_what_is_compared_is_what_the_grid_runs(tmp_path, arms, section, compared):
+    grid = grid_from(tmp_path, GRID.replace("[grpo, krpo]", arms) + section)
+    assert (grid.file.report.baseline, grid.file.report.treatment) == compared
+    again = grid_from(tmp_path, yaml.safe_dump(grid.to_plain()))
+    assert again.file.report == grid.file.report
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("{treatment: kpro}", "report.treatment is 'kpro', which this grid does not run; did you mean krpo"),
+        ("{baseline: rloo}", "report.baseline is 'rloo', which this grid does not run"),
+        ("{treatment: grpo}", "report.treatment is 'grpo', which is the baseline too"),
+        ("{condition: flip(rate=0.3)}", "report.condition is 'flip(rate=0.3)', which this grid does not run"),
+        ("{condition: {name: flip, rate: 0.3}}", "report.condition is 'flip(rate=0.3)', which this grid does not run"),
+        ("{condition: gaussian}", "report.condition is 'gaussian', which this grid does not run"),
+    ],
+)
+def test_a_comparison_of_what_the_grid_does_not_run(tmp_path, section, said):
+    with pytest.raises(BadInput) as error:
+        grid_from(tmp_path, GRID + f"report: {section}\n")
+    assert f"study.yaml, line 7: {said}" in str(error.value)
+
+
+@pytest.mark.parametrize("condition", ["clean", "none", "flip 0.2", "flip(rate=0.2)", "flip 0.2, group size 8"])
+def test_a_condition_by_the_name_that_a_report_gives_it(tmp_path, condition):
+    grid = grid_from(tmp_path, GRID + f"report: {{condition: '{condition}'}}\n")
+    assert grid.file.report.condition == condition

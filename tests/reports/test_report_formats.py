@@ -31,6 +31,7 @@ def table(rows: int, *, levels: bool = False, words: str = "x") -> Table:
         ("a$\\bad{$b", r"a\$\textbackslash{}bad\{\$b"),
         ("a \N{NOT EQUAL TO} b", r"a $\neq$ b"),
         ("\N{MINUS SIGN}1 \N{EN DASH} 2", "$-$1 -- 2"),
+        ("ab" * 20, "ab" * 8 + r"\allowbreak{}" + "ab" * 12),
     ],
 )
 def test_signs_that_mean_something_to_latex(text: str, shown: str) -> None:

@@ -27,7 +27,7 @@ from reports.compare import (
     pooled,
 )
 from reports.results import learning_table
-from reports.tables import read_study
+from reports.tables import export, read_study
 
 
 @pytest.fixture
@@ -474,6 +474,14 @@ def test_a_grid_file_that_cannot_be_understood_is_said(tmp_path: Path) -> None:
     plan = yaml.safe_load((grid / "grid.yaml").read_text())
     write_yaml(grid / "grid.yaml", plan | {"base": {**plan["base"], "novel": 1}})
     assert "cannot be understood as a whole, so runs are not checked against it: grid.yaml: " in noted(grid)
+
+
+def test_runs_without_a_grid_file_are_said_to_have_none(tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "g", steps=2)
+    export(grid, tmp_path / "small")
+    for root in (grid, tmp_path / "small"):
+        (root / "grid.yaml").unlink()
+        assert "what was planned and what was to be compared is not known" in noted(root)
 
 
 def test_a_score_on_another_task_than_the_primary_takes_no_run_away(grid: Path) -> None:
