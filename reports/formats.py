@@ -126,7 +126,7 @@ def to_latex(table: Table) -> str:
     caption = rf"\caption{{{tex(f'{table.title}. {note}'.strip())}}}"
     label = rf"\label{{tab:{table.name}}}"
     if len(cells) > A_PAGE:
-        begin = [r"{\footnotesize\setlength{\tabcolsep}{3pt}", rf"\begin{{longtable}}{{{spec}}}"]
+        begin = [rf"{{{_size(table.head, cells)}\setlength{{\tabcolsep}}{{2pt}}", rf"\begin{{longtable}}{{{spec}}}"]
         begin += [caption, label + r"\\", r"\toprule", head, r"\midrule", r"\endfirsthead"]
         begin += [r"\toprule", head, r"\midrule", r"\endhead"]
         lines = [*begin, *body, r"\bottomrule", r"\end{longtable}}"]
@@ -135,6 +135,19 @@ def to_latex(table: Table) -> str:
         begin += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%", rf"\begin{{tabular}}{{{spec}}}"]
         lines = [*begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}}", r"\end{table}"]
     return "\n".join(lines) + "\n"
+
+
+_TEXT = 345.0
+"""Points of a line of LaTeX's `article`."""
+_SIZES = {r"\footnotesize": 4.1, r"\scriptsize": 3.85, r"\tiny": 3.25}
+"""Points that a letter takes, about."""
+
+
+def _size(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """The largest size of letters in which a table of several pages, which cannot be scaled, is as wide as the text."""
+    letters = sum(max(map(len, column)) for column in zip(head, *cells, strict=True))
+    fits = (size for size, wide in _SIZES.items() if letters * wide + 4 * len(head) <= _TEXT)
+    return next(fits, list(_SIZES)[-1])
 
 
 def _alignment(column: Column, cells: Sequence[str]) -> str:

@@ -52,6 +52,13 @@ def test_a_long_table_goes_over_pages_and_repeats_its_head() -> None:
     assert sum(line.startswith("x") for line in text.splitlines()) == A_PAGE + 1
 
 
+@pytest.mark.parametrize(("letters", "size"), [(20, "footnotesize"), (80, "scriptsize"), (95, "tiny"), (300, "tiny")])
+def test_a_long_table_has_letters_that_fit_the_line(letters: int, size: str) -> None:
+    columns = [Column("arm", "arm", number=True), Column("value", "v", number)]
+    frame = pd.DataFrame({"arm": ["x" * letters] * (A_PAGE + 1), "value": 1.0})
+    assert to_latex(Table("name", "Title", frame, columns)).startswith(rf"{{\{size}\setlength")
+
+
 def test_of_a_long_table_by_level_only_all_questions_are_for_a_paper() -> None:
     text = to_latex(table(2 * A_PAGE, levels=True))
     assert "Level: all questions; the CSV has every level." in text
