@@ -8,9 +8,13 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, TypeVar
+
+from krpo.errors import KrpoError
 
 T = TypeVar("T")
 
@@ -25,10 +29,18 @@ _PARENT_DIES = 1
 """`PR_SET_PDEATHSIG` of Linux's prctl(2)."""
 
 
-def pool(workers: int, handed_on: Any = None) -> ProcessPoolExecutor:
-    """Processes in which `inherited` is what was ``handed_on``; it is not copied, and need not be picklable."""
+@contextmanager
+def pool(workers: int, handed_on: Any = None) -> Iterator[ProcessPoolExecutor]:
+    """Processes in which `inherited` is what was ``handed_on``; it is not copied, and need not be picklable.
+
+    Raises `KrpoError` where one of them was killed.
+    """
     context = multiprocessing.get_context("fork")
-    return ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(handed_on,))
+    try:
+        with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(handed_on,)) as executor:
+            yield executor
+    except BrokenProcessPool:
+        raise KrpoError("a process that made a part was killed, perhaps because memory ran out; try again") from None
 
 
 def inherited() -> Any:

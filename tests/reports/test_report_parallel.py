@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from krpo.errors import BadInput
+from krpo.errors import BadInput, KrpoError
 from reports import parallel
 
 
@@ -42,6 +43,18 @@ def test_what_was_raised_there_is_raised_here(monkeypatch: pytest.MonkeyPatch) -
         parallel.side_by_side(refuse, range(40))
 
 
+def end(x: int) -> int:
+    if x == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+def test_a_process_that_was_killed_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "processes", lambda jobs: min(2, jobs))
+    with pytest.raises(KrpoError, match="was killed, perhaps because memory ran out"):
+        parallel.side_by_side(end, range(40))
+
+
 SLOW = """
 import os, time
 from reports.parallel import pool
@@ -57,11 +70,10 @@ with pool(2) as executor:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
 def test_processes_end_with_one_that_was_killed() -> None:
-    parent = subprocess.Popen([sys.executable, "-c", SLOW], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    workers = [int(parent.stdout.readline()) for _ in range(2)]
-    parent.kill()
-    parent.wait()
+    with subprocess.Popen([sys.executable, "-c", SLOW], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        workers = [int(parent.stdout.readline()) for _ in range(2)]
+        parent.kill()
     deadline = time.monotonic() + 10
     while any(Path(f"/proc/{pid}").exists() and "Z" not in _state(pid) for pid in workers):
         assert time.monotonic() < deadline
