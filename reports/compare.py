@@ -76,7 +76,7 @@ def endpoint(study: Study) -> Endpoint | None:
     arms = list(dict.fromkeys([*study.estimators, *(arm.label for arm in planned["estimator"])]))
 
     def chosen(key: str, default: str, known: Sequence[str]) -> str:
-        if section.get(key) is None:
+        if section.get(key) is None or (len(arms) == 1 and key != "condition"):  # of one arm nothing is compared
             return default
         label = named(section[key]).label
         if label not in known:

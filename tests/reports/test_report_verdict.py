@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic_runs import write_grid
 
-from reports.compare import Endpoint, comparisons, primary_comparisons
+from reports.compare import Endpoint, comparisons, endpoint, primary_comparisons
 from reports.names import circumstance
+from reports.tables import read_study
 from reports.verdict import interval, judge, points
 
 
@@ -68,6 +71,15 @@ def test_a_difference_below_what_matters_is_still_a_difference() -> None:
     assert verdict.kind == "higher"
     assert verdict.detail.startswith("All of the interval is below the 3.0 points declared to matter.")
     assert "declared to matter" not in judge(end(effect=0.011), rows).detail
+
+
+def test_of_one_arm_nothing_is_compared_whatever_the_grid_file_says(tmp_path: Path) -> None:
+    end = endpoint(read_study([write_grid(tmp_path / "g", estimators=["rloo"], seeds=[0, 1], steps=2)]))
+    assert end is not None
+    assert (end.baseline, end.treatment) == ("rloo", None)
+    assert judge(end, pd.DataFrame(columns=["condition"])).sentence == (
+        "Nothing is compared: RLOO is the only arm with runs."
+    )
 
 
 def test_one_seed_equal_differences_and_identical_arms_give_no_interval() -> None:
