@@ -19,6 +19,7 @@ no checkpoints. The same runs give the same bytes.
 
 from __future__ import annotations
 
+import glob
 import gzip
 import hashlib
 import io
@@ -26,6 +27,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,6 +38,7 @@ import pandas as pd
 from krpo.errors import BadInput
 from krpo.rundir import dumps, read_json
 from reports.evaluations import EVALUATIONS, QUESTIONS, SCORES, Columns
+from reports.output import STALE
 from reports.rundirs import STEPS, StoredRun, stacked
 from reports.specs import settled
 from reports.stored import MARKER, NOT_WRITABLE, Note, check_format, is_compact
@@ -47,7 +50,8 @@ FILES = (MARKER, "grid.yaml", "runs.jsonl", *TABLES)
 
 def write_compact(folder: Path, root: Path, runs: Sequence[StoredRun], base: pd.DataFrame, notes: list[Note]) -> None:
     """Write the folder anew. ``notes``: those of no single run. Raises `BadInput` where anything else stands there."""
-    if folder.exists() and not is_compact(folder) and (not folder.is_dir() or any(folder.iterdir())):
+    strange = folder.exists() and (not folder.is_dir() or any(file.name not in FILES for file in folder.iterdir()))
+    if strange and not is_compact(folder):
         raise BadInput(f"{folder}: exists and is no exported study; choose another place, or remove it first")
     facts = [
         {"run": r.key, "status": r.status, "reason": r.reason, "spec": r.spec, "manifest": r.manifest} for r in runs
@@ -75,13 +79,18 @@ def write_compact(folder: Path, root: Path, runs: Sequence[StoredRun], base: pd.
             for name, content in files.items():
                 (fresh / name).write_bytes(gzip.compress(content, 9, mtime=0) if name.endswith(".gz") else content)
             os.chmod(fresh, 0o755)
-            folder.mkdir(exist_ok=True)
-            for name in FILES:
-                (folder / name).unlink(missing_ok=True)
-            for name in [name for name in files if name != MARKER] + [MARKER]:
-                os.replace(fresh / name, folder / name)
+            if not folder.exists():
+                os.rename(fresh, folder)
+            else:  # one file after the other: a study of which the hashes are wrong is not read
+                for name in [name for name in files if name != MARKER] + [MARKER]:
+                    os.replace(fresh / name, folder / name)
+                for name in set(FILES) - set(files):
+                    (folder / name).unlink(missing_ok=True)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
+        for stale in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):  # of an export that was killed
+            if time.time() - stale.stat().st_mtime > STALE:
+                shutil.rmtree(stale, ignore_errors=True)
     except OSError as error:
         if error.errno in NOT_WRITABLE:
             raise BadInput(f"{folder}: cannot be written ({error.strerror})") from None

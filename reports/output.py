@@ -115,7 +115,7 @@ def _replace(folder: Path, files: Mapping[str, bytes], old: Iterable[str]) -> No
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-    for name in files:
+    for name in [*files, STATE]:
         for stale in (folder / name).parent.glob(f".{glob.escape(Path(name).name)}.*.tmp"):  # of one that was killed
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - stale.stat().st_mtime > STALE:

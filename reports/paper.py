@@ -50,10 +50,13 @@ def render_paper(out: str | Path = Path("runs/paper"), data: str | Path = DATA) 
     Raises `BadInput` where no study is stored, or where ``out`` cannot be written.
     """
     folder, data = Path(out), Path(data)
-    stored = sorted(path.name for path in data.glob("*") if is_compact(path) or is_probe(path)) if data.is_dir() else []
+    folders = [path for path in data.glob("[!.]*") if is_compact(path) or is_probe(path)] if data.is_dir() else []
+    stored = sorted(path.name for path in folders)
     if not stored:
         raise BadInput(f"{data}: no study is stored there; write one with krpo-report --export {data}/NAME runs/NAME")
     check_writable(folder)
+    if (folder / STATE).exists():
+        raise BadInput(f"{folder}: holds the report of a grid; choose another place with --output")
     known = {part.name: part for part in PARTS}
     parts = [part for part in PARTS if part.name in stored]
     parts += [Part(name, name.replace("_", " "), ("paired_difference",)) for name in stored if name not in known]

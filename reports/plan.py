@@ -7,6 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ablations.expand import expand
@@ -21,7 +22,7 @@ from reports.names import named
 from reports.parallel import side_by_side
 from reports.rundirs import StoredRun, read_run, stacked
 from reports.specs import same, value_of
-from reports.stored import FORMAT, MARKER, Note, check_directory, check_format, is_compact
+from reports.stored import FORMAT, MARKER, Note, check_directory, check_format, is_compact, read_object
 
 Plan = Mapping[str, Any]
 """A grid file's content; empty where a directory has none."""
@@ -146,12 +147,26 @@ def stored_runs(root: Path, plan: Plan, notes: list[Note]) -> list[StoredRun]:
     return found
 
 
-def base_scores_of(root: Path, notes: list[Note]) -> pd.DataFrame:
-    """The scores of the untrained policies beside a grid's runs: policy, then `SCORES`."""
+def base_scores_of(root: Path, runs: Sequence[StoredRun], notes: list[Note]) -> pd.DataFrame:
+    """The scores of the untrained policies beside a grid's runs: policy, then `SCORES`. Of each task only where the
+    runs were scored with the same settings and questions, and began with the same weights."""
     if is_compact(root):
         return read_base(root)
-    folders = {folder.parent.name: folder for folder in sorted(root.glob("base/*/eval"))}
-    found = {policy: read_evaluations(folder, notes, f"base/{policy}").scores for policy, folder in folders.items()}
+    settings = {pair for run in runs for pair in zip(*(run.evaluations[k] for k in ("task", "settings")), strict=True)}
+    tasks, began = {task for task, _ in settings}, {run.manifest.get("base_weights") for run in runs} - {None}
+    found = {}
+    for folder in sorted(root.glob("base/*/eval")):
+        policy = folder.parent.name
+        read = read_evaluations(folder, notes, f"base/{policy}")
+        unlike = set()
+        for task, of_task in zip(*(read.evaluations[k] for k in ("task", "settings")), strict=True):
+            weights = read_object(read.records[task].with_suffix(".json"), [], "").get("weights")
+            if (task in tasks and (task, of_task) not in settings) or (began and weights and weights not in began):
+                what = "other weights" if began and weights and weights not in began else "other settings or questions"
+                notes.append(Note(f"base/{policy}", f"{task} was scored with {what} than the runs; not used"))
+                unlike.add(task)
+        keep = np.asarray([task not in unlike for task in read.scores["task"]], dtype=bool)
+        found[policy] = {key: np.asarray(values, dtype=object)[keep] for key, values in read.scores.items()}
     return stacked(found, SCORES, front="policy")
 
 

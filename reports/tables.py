@@ -88,8 +88,9 @@ def read_study(roots: Sequence[str | Path], selection: Selection = EVERYTHING) -
     plans = [read_plan(path) for path in paths]
     stored, bases = list[StoredRun](), list[pd.DataFrame]()
     for path, plan in zip(paths, plans, strict=True):
-        stored += stored_runs(path, plan, notes)
-        bases.append(base_scores_of(path, notes))
+        own = stored_runs(path, plan, notes)
+        stored += own
+        bases.append(base_scores_of(path, own, notes))
         not_understood(path, plan, notes)
     stored = selection.apply(once(stored, notes))
     notes += [note for one in stored for note in one.notes]
@@ -112,8 +113,8 @@ def read_study(roots: Sequence[str | Path], selection: Selection = EVERYTHING) -
         held_out=_curves(runs, {one.key: one.held_out for one in done}),
         scores=scores,
         evaluations=evaluations,
-        questions=_joined(runs, {one.key: one.questions for one in done}, QUESTIONS),
-        base=base.drop_duplicates(["policy", "task", "metric", "level"]).reset_index(drop=True),
+        questions=_of_these(evaluations, _joined(runs, {one.key: one.questions for one in done}, QUESTIONS)),
+        base=_one_base(base, notes),
         specs={one.key: one.spec for one in stored},
         arm_settings=arm_settings,
         manifests={one.key: one.manifest for one in stored},
@@ -130,7 +131,7 @@ def export(root: str | Path, folder: str | Path) -> Path:
     """
     path, notes = Path(root), list[Note]()
     runs = stored_runs(path, read_plan(path), notes)
-    write_compact(Path(folder), path, runs, base_scores_of(path, notes), notes)
+    write_compact(Path(folder), path, runs, base_scores_of(path, runs, notes), notes)
     return Path(folder)
 
 
@@ -272,5 +273,20 @@ def _comparable(
             notes.append(Note(run, told, excludes=True))
         keep |= (evaluations.task == task) & (evaluations.settings == common)
     kept = evaluations[keep].reset_index(drop=True)
-    pairs = pd.MultiIndex.from_frame(kept[["run", "task"]])
-    return scores[pd.MultiIndex.from_frame(scores[["run", "task"]]).isin(pairs)].reset_index(drop=True), kept
+    return _of_these(kept, scores), kept
+
+
+def _of_these(evaluations: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that come from these evaluations."""
+    pairs = pd.MultiIndex.from_frame(evaluations[["run", "task"]])
+    return rows[pd.MultiIndex.from_frame(rows[["run", "task"]]).isin(pairs)].reset_index(drop=True)
+
+
+def _one_base(base: pd.DataFrame, notes: list[Note]) -> pd.DataFrame:
+    """Each score of an untrained policy once; none where merged grids do not agree on it."""
+    keys = ["policy", "task", "metric", "level"]
+    for (policy, task), of_task in base.groupby(["policy", "task"], sort=False):
+        if of_task.groupby(keys[2:]).value.nunique().max() > 1:
+            notes.append(Note(f"base/{policy}", f"{task}: the grids have different scores of it; none is used"))
+            base = base[(base.policy != policy) | (base.task != task)]
+    return base.drop_duplicates(keys).reset_index(drop=True)

@@ -21,6 +21,8 @@ LEVELS = {"easy": (0.42, 0.40), "normal": (0.30, 0.38), "hard": (0.15, 0.33)}
 NOISE_COST = {"none": 0.0, "flip(rate=0.2)": 0.12, "flip(rate=0.4)": 0.3, "gaussian(std=0.3)": 0.05}
 RMS = {"grpo": 0.95, "krpo": 10.5, "rloo": 0.45, "krpo_unit_rms": 1.0}
 QUESTIONS = 300
+BEGAN = "ab" * 32
+"""The hash of the untrained policy's weights."""
 
 
 def seed_effect(seed: int, spread: float) -> float:
@@ -73,7 +75,7 @@ def write_grid(
                 )  # fmt: skip
                 write_run(root, spec, effects, spread, pair_spread, samples)
     scores = {level: start for level, (start, _) in LEVELS.items()}
-    write_json(root / "base" / "tiny" / "eval" / "sums.json", summary("base", scores, samples))
+    write_json(root / "base" / "tiny" / "eval" / "sums.json", summary("base", scores, samples) | {"weights": BEGAN})
     return root
 
 
@@ -201,7 +203,7 @@ def manifest(spec: RunSpec) -> dict[str, Any]:
         "format": 1,
         "git": {"commit": "0123456789abcdef", "dirty": False},
         "versions": {"python": "3.11.2", "torch": "2.13.0+cpu", "trl": "1.16.0", "transformers": "5.17.0"},
-        "base_weights": "ab" * 32,
+        "base_weights": BEGAN,
         "data": "cd" * 32,
         "wall": {
             "started": 1.0,
