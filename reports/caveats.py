@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from reports.compare import Endpoint, not_scored, unpaired_seeds
+import pandas as pd
+
+from reports.compare import Endpoint, not_scored, primary_scores, unpaired_seeds
 from reports.names import circumstance, estimator_name, short
-from reports.plan import NOT_ASKED
+from reports.plan import BEGAN, NOT_ASKED
 from reports.tables import Study
 
 
@@ -41,7 +43,11 @@ def caveats(study: Study, end: Endpoint | None) -> list[str]:
         values = ", ".join(f"{value} for {' and '.join(arms)}" for value, arms in of_value.items())
         setting = f"{key.replace('_', ' ')} is {values}"
         told.append(f"The arms differ in more than the estimator: {setting}. A difference may come from that.")
-    told += _different_starts(study)
+    told += _different_starts(study, end)
+    if end is not None and not primary_scores(study, end).value.between(0, 1).all():
+        told.append(
+            f"Not all scores on {end.task} lie between 0 and 1: points and per cent are hundredths of their unit."
+        )
     says = "the table 'Left out or mended' says why"
     if n := len(not_scored(study, end)):
         told.append(f"{n} finished {'run' if n == 1 else 'runs'} could not be compared; {says}.")
@@ -54,12 +60,35 @@ def caveats(study: Study, end: Endpoint | None) -> list[str]:
     return told
 
 
-def _different_starts(study: Study) -> list[str]:
+def _different_starts(study: Study, end: Endpoint | None) -> list[str]:
     """Whether runs that should begin alike did not: other weights of one policy, or other data of one task."""
     told = []
-    for column, key, what in (("policy", "base_weights", "weights"), ("task", "data", "data")):
-        hashes = study.runs.run.map(lambda run, key=key: study.manifests[run].get(key))
-        for name, of_name in hashes[hashes.notna()].astype(str).groupby(study.runs[column]):
-            if (n := of_name.nunique()) > 1:
-                told.append(f"The runs of {name} did not all have the same {what} ({n} hashes): see 'Environment'.")
+    for column, (key, what) in zip(("policy", "task"), BEGAN.items(), strict=True):
+        hashes = study.runs.assign(hash=study.runs.run.map(lambda run, key=key: study.manifests[run].get(key)))
+        for name, runs in hashes[hashes.hash.notna()].groupby(column):
+            if (n := runs.hash.astype(str).nunique()) < 2:
+                continue
+            by_arm = runs.groupby("estimator", sort=False).hash.unique()
+            if (by_arm.map(len) == 1).all():
+                of_arms = ", ".join(f"{estimator_name(str(arm))} {str(of[0])[:12]}" for arm, of in by_arm.items())
+                told.append(
+                    f"The arms did not begin alike: the {what} of {name} differ ({of_arms}). A difference may come "
+                    "from that."
+                )
+                continue
+            said = f"The runs of {name} did not all have the same {what} ({n} hashes): see 'Environment'."
+            if end is not None and (pairs := _unlike_pairs(runs, end)):
+                said += f" {pairs[0]} of {pairs[1]} pairs of the comparison differ in that."
+            told.append(said)
     return told
+
+
+def _unlike_pairs(runs: pd.DataFrame, end: Endpoint) -> tuple[int, int] | None:
+    """How many pairs of the primary comparison have different hashes, and how many there are."""
+    keys = ["condition", "seed"]
+    one, two = (
+        runs[(runs.estimator == arm) & (runs.status == "done")][[*keys, "hash"]]
+        for arm in (end.treatment, end.baseline)
+    )
+    pairs = one.merge(two, on=keys)
+    return (int((pairs.hash_x != pairs.hash_y).sum()), len(pairs)) if len(pairs) else None

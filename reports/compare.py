@@ -87,7 +87,7 @@ def endpoint(study: Study) -> Endpoint | None:
     baseline = chosen("baseline", "grpo" if "grpo" in study.estimators else study.estimators[0], arms)
     others = [arm for arm in arms if arm != baseline]
     treatment = chosen("treatment", "krpo" if "krpo" in others else others[0], others) if others else None
-    conditions = tuple(study.conditions)
+    conditions = tuple(dict.fromkeys([*study.conditions, *study.planned_conditions]))
     if section.get("condition") is not None:
         one = chosen("condition", "", [*study.runs.noise, *conditions, *(noise.label for noise in planned["noise"])])
         of_noise = dict.fromkeys(study.runs[study.runs.noise == one].condition)
@@ -166,6 +166,14 @@ def unpaired_seeds(study: Study, end: Endpoint) -> dict[str, list[int]]:
         if first ^ second:
             found[condition] = sorted(map(int, first ^ second))
     return found
+
+
+def paired_seeds(study: Study, end: Endpoint) -> dict[str, int]:
+    """How many seeds both arms of the primary endpoint have, by condition."""
+    scores = primary_scores(study, end)
+    of = {key: set(part.seed) for key, part in scores.groupby(["estimator", "condition"], sort=False)}
+    arms = (end.treatment, end.baseline)
+    return {c: len(set.intersection(*(of.get((arm, c), set()) for arm in arms))) for c in end.conditions}
 
 
 def nothing_paired(study: Study, end: Endpoint) -> str:

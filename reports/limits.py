@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from reports.compare import Endpoint
+import numpy as np
+
+from reports.compare import Endpoint, paired_seeds
 from reports.names import estimator_name, named
 from reports.tables import Study
 
@@ -12,20 +14,19 @@ _SCALE_CONTROLS = ("krpo_unit_rms", "grpo_scaled")
 def not_tested(study: Study, end: Endpoint | None) -> list[str]:
     """One sentence per limit, from the runs themselves."""
     told = []
-    seeds = study.runs.seed.nunique()
+    seeds, what = _pairs(study, end)
     if seeds < 6:
         told.append(
-            f"{seeds} {'seed' if seeds == 1 else 'seeds'}: a sign-flip test cannot reject at the 5% level "
-            f"with fewer than 6."
+            f"{seeds} {what if seeds == 1 else f'{what}s'}: a sign-flip test cannot reject at the 5% level with fewer "
+            "than 6."
         )
     elif seeds < 8:
-        told.append(f"{seeds} seeds: 8 to 10 are recommended.")
+        told.append(f"{seeds} {what}s: 8 to 10 are recommended.")
     arms = {named(spec.get("estimator")).name for spec in study.specs.values()}
     if "krpo" in arms and not arms & set(_SCALE_CONTROLS):
         told.append(
-            "Scale: KRPO's advantages are about ten times as large as GRPO's. Without a scale control "
-            "(krpo_unit_rms) a "
-            "difference cannot be attributed to the filter."
+            f"Scale: {_scale_told(study)}Without a scale control (krpo_unit_rms) a difference cannot be attributed to "
+            "the filter."
         )
     if "krpo" in arms and "rloo" not in arms and "dr_grpo" not in arms:
         told.append(
@@ -61,3 +62,26 @@ def not_tested(study: Study, end: Endpoint | None) -> list[str]:
     if gone:
         told.append(f"No finished run of {', '.join(gone)}.")
     return told
+
+
+def _pairs(study: Study, end: Endpoint | None) -> tuple[int, str]:
+    """The paired seeds of the finding, in the condition with the fewest; without a pair anywhere, the seeds."""
+    pairs = paired_seeds(study, end) if end is not None and end.treatment is not None else {}
+    found = [n for n in pairs.values() if n]
+    return (min(found), "paired seed") if found else (study.runs.seed.nunique(), "seed")
+
+
+def _scale_told(study: Study) -> str:
+    """How large KRPO's advantages are over GRPO's, over the arms and conditions that have both; empty without."""
+    if "advantage_rms" not in study.steps:
+        return ""
+    rms = study.steps.groupby(["condition", "estimator"], sort=False).advantage_rms.mean().unstack()
+    of_krpo = [arm for arm in rms if named(arm).name.partition("(")[0] == "krpo"]
+    if "grpo" not in rms or not of_krpo:
+        return ""
+    ratios = rms[of_krpo].div(rms.grpo, axis=0).to_numpy().ravel()
+    ratios = ratios[np.isfinite(ratios)]
+    if not ratios.size:
+        return ""
+    low, high = f"{ratios.min():.2g}", f"{ratios.max():.2g}"
+    return f"KRPO's advantages are {low if low == high else f'{low} to {high}'} times as large as GRPO's here. "

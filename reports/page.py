@@ -133,7 +133,8 @@ def _gains(study: Study, end: Endpoint) -> str:
 
 
 def _endpoint_text(end: Endpoint) -> str:
-    where = f"in {len(end.conditions)} conditions" if len(end.conditions) > 1 else end.conditions[0]
+    several = len(end.conditions)
+    where = f"in {several} conditions, jointly at 95% by Bonferroni's correction" if several > 1 else end.conditions[0]
     computed = f"{end.measure}, {contrast(end.treatment, end.baseline)}, {where}" if end.treatment else end.measure
     return (
         f"{end.declared} (Computed: {computed}.)"

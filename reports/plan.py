@@ -21,7 +21,7 @@ from reports.evaluations import SCORES, read_evaluations
 from reports.names import named
 from reports.parallel import side_by_side
 from reports.rundirs import StoredRun, read_run, stacked
-from reports.specs import same, value_of
+from reports.specs import same, settled, value_of
 from reports.stored import FORMAT, MARKER, Note, check_directory, check_format, is_compact, read_object
 
 Plan = Mapping[str, Any]
@@ -91,6 +91,21 @@ def asked_for(plan: Plan) -> tuple[RunSpec, ...]:
         return _expanded(plan) if plan else ()
     except BadInput:
         return ()
+
+
+def asked_specs(plans: Sequence[Plan], stored: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The specifications that grid files ask for. What a file does not name is as in the ``stored`` ones, of whichever
+    version; none at all where those differ in that."""
+    found = []
+    for plan in plans:
+        named_keys = {*(plan.get("base") or ()), *(varied(plan) or ()), "seed"}
+        others = dict.fromkeys(key for spec in stored for key in spec if key not in named_keys)
+        values = {key: {repr(canonical(spec.get(key))): spec.get(key) for spec in stored} for key in others}
+        if any(len(of_key) > 1 for of_key in values.values()):
+            return []
+        common = {key: next(iter(of_key.values())) for key, of_key in values.items()}
+        found += [settled(to_plain(spec))[0] | common for spec in asked_for(plan)]
+    return found
 
 
 def not_understood(root: Path, plan: Plan, notes: list[Note]) -> None:
@@ -170,6 +185,10 @@ def base_scores_of(root: Path, runs: Sequence[StoredRun], notes: list[Note]) -> 
     return stacked(found, SCORES, front="policy")
 
 
+BEGAN = {"base_weights": "weights", "data": "data"}
+"""What a manifest says of a run's start, and what that is called."""
+
+
 def once(runs: Sequence[StoredRun], notes: list[Note]) -> list[StoredRun]:
     """Each specification once: of runs that differ only in code format, base weights or data, the latest finished."""
     chosen: dict[str, StoredRun] = {}
@@ -183,7 +202,9 @@ def once(runs: Sequence[StoredRun], notes: list[Note]) -> list[StoredRun]:
         chosen[asked] = new
         where = f" of {new.grid}" if old.grid != new.grid else ""
         why = "" if _age(new) == _age(old) else ", which is newer" if new.status == old.status else ", which is done"
-        notes.append(Note(old.key, f"stands for the same run as {new.key}{where}{why}"))
+        unlike = [what for key, what in BEGAN.items() if old.manifest.get(key) != new.manifest.get(key)]
+        other_start = f"; the two began with different {' and '.join(unlike)}" if unlike else ""
+        notes.append(Note(old.key, f"stands for the same run as {new.key}{where}{why}{other_start}"))
     return list(chosen.values())
 
 

@@ -74,7 +74,12 @@ def cost_table(study: Study) -> Table:
         "Cost of training",
         pd.DataFrame(rows, columns=[key for column in columns for key in column.keys]),
         columns,
-        "Runs shared the machine, so times are indicative.",
+        "Runs shared the machine, so times are indicative."
+        + (
+            " Some runs have no metrics of some steps: only the others count."
+            if (study.runs.rows < study.runs.steps).any()
+            else ""
+        ),
     )
 
 

@@ -127,15 +127,18 @@ def learning_table(study: Study) -> Table:
     only how far and how steadily."""
     metric = "accuracy" if "accuracy" in study.steps else "reward"
     rows = []
-    grouped = study.steps.groupby(["condition", "estimator"], sort=False) if metric in study.steps else []
-    for (condition, estimator), group in grouped:
-        runs = [run for _, run in group.groupby("run", sort=False) if np.isfinite(run[metric]).sum() >= 3]
+    curves_of = dict(list(study.steps.groupby(["condition", "estimator"], sort=False))) if metric in study.steps else {}
+    for (condition, estimator), own in study.runs.groupby(["condition", "estimator"], sort=False):
+        group, failed = curves_of.get((condition, estimator)), int((own.status == "failed").sum())
+        parts = [run for _, run in group.groupby("run", sort=False)] if group is not None else []
+        runs = [run for run in parts if np.isfinite(run[metric]).sum() >= 3]
         if not runs:
-            rows.append({"condition": condition, "estimator": estimator, "runs": 0})
+            if parts or failed:
+                rows.append({"condition": condition, "estimator": estimator, "runs": 0, "failed": failed})
             continue
         curves = [run[metric][np.isfinite(run[metric])].to_numpy(dtype=float) for run in runs]
         best = [statistics.smooth(y_T, statistics.COLLAPSE.window) for y_T in curves]
-        row = {"condition": condition, "estimator": estimator, "runs": len(runs)}
+        row = {"condition": condition, "estimator": estimator, "runs": len(runs), "failed": failed}
         row["area"] = float(np.mean([statistics.normalised_area(y_T) for y_T in curves]))
         row["forgetting"] = float(np.mean([y.max() - y[-1] for y in best]))
         rows.append(row | (_reached(runs, curves) if metric == "accuracy" else {}))
@@ -144,6 +147,7 @@ def learning_table(study: Study) -> Table:
         CONDITION,
         ARM,
         Column("runs", "runs", formats.whole),
+        Column("failed", "failed", formats.whole),
         Column("area", f"mean {metric}", formats.percent if share else formats.number),
         Column("reached", f"reached {REACH:.0%}", formats.words),
         Column("steps", "at step (median)", formats.whole),
@@ -151,12 +155,12 @@ def learning_table(study: Study) -> Table:
         Column("collapsed", "collapsed", formats.whole),
         Column(("rate_low", "rate_high"), "95% interval", formats.interval_of(formats.percent)),
     ]
-    note = f"Training {metric}, mean over its steps."
+    note = f"Training {metric}, mean over its steps. Failed runs are counted, and are in no other column."
     if share:
         note += (
             f" Reached: the mean of 5 steps is at least {REACH:.0%}; the median step only where all runs got there. "
-            "Collapsed: final below half of the best (means of 10 steps), or a last loss that is no number, of "
-            "runs that log losses; the interval of the rate is Wilson's."
+            "Collapsed: final below half of the best (means of 10 steps), or a last loss that is no number, of runs "
+            "that log losses; the interval of the rate is Wilson's. A mean is over all steps where a run has fewer."
         )
     else:
         columns = [column for column in columns if not {"reached", "steps", "collapsed", "rate_low"} & set(column.keys)]

@@ -27,6 +27,7 @@ from reports.names import condition_name, named
 from reports.plan import (
     Plan,
     asked_for,
+    asked_specs,
     axis_order,
     base_scores_of,
     not_understood,
@@ -65,6 +66,7 @@ class Study:
     arm_settings: Mapping[str, Mapping[str, Any]]  # setting -> estimator -> value: what else the grid gives its arms
     manifests: Mapping[str, Mapping[str, Any]]  # run -> manifest, keys dotted
     planned: int | None  # runs that the grid files ask for
+    planned_conditions: tuple[str, ...]  # those of the runs that they ask for; none for a selection
     selection: str  # which runs were asked for; empty for all
     notes: tuple[Note, ...]
 
@@ -95,7 +97,8 @@ def read_study(roots: Sequence[str | Path], selection: Selection = EVERYTHING) -
     stored = selection.apply(once(stored, notes))
     notes += [note for one in stored for note in one.notes]
     arm_settings = settings_of_arms([one.spec for one in stored], plans)
-    runs = _describe(stored, plans, arm_settings, notes)
+    asked = [] if selection.words else asked_specs(plans, [one.spec for one in stored])
+    runs, planned_conditions = _describe(stored, asked, plans, arm_settings, notes)
     done = [one for one in stored if one.status == "done"]
     if not done:
         counts = ", ".join(f"{n} {status}" for status, n in runs.status.value_counts().items())
@@ -119,6 +122,7 @@ def read_study(roots: Sequence[str | Path], selection: Selection = EVERYTHING) -
         arm_settings=arm_settings,
         manifests={one.key: one.manifest for one in stored},
         planned=None if selection.words else planned_runs(plans),
+        planned_conditions=tuple(planned_conditions),
         selection=selection.words,
         notes=tuple(notes),
     )
@@ -136,18 +140,25 @@ def export(root: str | Path, folder: str | Path) -> Path:
 
 
 def _describe(
-    stored: Sequence[StoredRun], plans: Sequence[Plan], own: Collection[str], notes: list[Note]
-) -> pd.DataFrame:
-    """A row per run: what it is called, where it stands; in the order in which the grid file names arms and noise."""
+    stored: Sequence[StoredRun],
+    asked: Sequence[Mapping[str, Any]],
+    plans: Sequence[Plan],
+    own: Collection[str],
+    notes: list[Note],
+) -> tuple[pd.DataFrame, list[str]]:
+    """A row per run: what it is called, where it stands; in the order in which the grid file names arms and noise. And
+    the conditions of the runs that were ``asked`` for, under the same names."""
     fields = [one.spec for one in stored]
-    varying = varying_settings(fields, own)
+    everything = [*fields, *asked]
+    varying = varying_settings(everything, own)
     for key in varying:
         if lacking := [one.key for one in stored if key not in one.spec]:
             told = f"{key} is a setting of another version, not set in {len(lacking)} of {len(stored)} runs"
             notes.append(Note(stored[0].grid, f"{told}; these make a condition of their own"))
-    noisy = len({named(spec.get("noise")).label for spec in fields}) > 1 or not varying
+    noisy = len({named(spec.get("noise")).label for spec in everything}) > 1 or not varying
+    names = _conditions(everything, varying, noisy=noisy)
     rows = []
-    for one, condition in zip(stored, _conditions(fields, varying, noisy=noisy), strict=True):
+    for one, condition in zip(stored, names[: len(stored)], strict=True):
         spec, noise = one.spec, named(one.spec.get("noise"))
         rows.append(
             {
@@ -171,11 +182,8 @@ def _describe(
     settings = [f"s{i}" for i, _ in enumerate(varying)]
     for name, key in zip(settings, varying, strict=True):
         runs[name] = _ranks([spec.get(key) for spec in fields])
-    return (
-        runs.sort_values(["a", *settings, "b", "estimator", "seed", "run"], kind="stable")
-        .drop(columns=["a", *settings, "b"])
-        .reset_index(drop=True)
-    )
+    runs = runs.sort_values(["a", *settings, "b", "estimator", "seed", "run"], kind="stable")
+    return runs.drop(columns=["a", *settings, "b"]).reset_index(drop=True), list(dict.fromkeys(names[len(stored) :]))
 
 
 def _conditions(specs: Sequence[Mapping[str, Any]], varying: Sequence[str], *, noisy: bool) -> list[str]:

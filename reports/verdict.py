@@ -136,6 +136,8 @@ def judge_row(end: Endpoint, row: pd.Series, jointly: int = 1) -> Verdict:
     flip = f"Sign-flip test: {p_text(row.p_sign_flip)}"
     if row.least_p > 0.05:
         flip += f" ({n} seeds cannot give less than {row.least_p:.3g})"
+    if jointly > 1:
+        flip += f". Paired t test, Holm's correction over the {jointly} conditions: {p_text(row.p_holm)}"
     effect = end.smallest_effect or 0.0
     small = -effect < low and high < effect
     if small and low <= 0 <= high:

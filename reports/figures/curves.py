@@ -156,7 +156,20 @@ def curve_caption(table: pd.DataFrame) -> str:
         return f"One seed an arm: no band.{binned}{few.told(table)}"
     return (
         f"Thin: single seeds. Thick: mean over {seeds_phrase(table)}, with a pointwise 95% Student t band where they "
-        f"differ.{binned}{few.told(table)}"
+        f"differ.{_fewer_told(table)}{binned}{few.told(table)}"
+    )
+
+
+def _fewer_told(table: pd.DataFrame) -> str:
+    """A sentence where a curve goes on with fewer seeds than its arm has; else empty."""
+    arms = [key for key in ("metric", "condition", "estimator") if key in table]
+    shown = table[table.value.notna()]
+    at = shown.groupby([*arms, "step"], sort=False).seed.nunique().reset_index()
+    fewer = at[at.seed < at.groupby(arms, sort=False).seed.transform("max")]
+    if fewer.empty:
+        return ""
+    return (
+        f" Not every step has all seeds: {fewer.seed.min()} at least, not all from about step {fewer.step.min():.0f}."
     )
 
 

@@ -32,6 +32,6 @@ def told(table: pd.DataFrame) -> str:
         return ""
     names = [estimator_name(str(arm)) for arm in dict.fromkeys(drawn(table).estimator)]
     return (
-        f" Drawn: {len(names)} of {table.estimator.nunique()} arms, the compared pair first, then in the order of the "
+        f" Drawn: {len(names)} of {table.estimator.nunique()} arms: the compared pair, and others in the order of the "
         f"grid ({', '.join(names)}); all are in the figure's CSV."
     )

@@ -28,7 +28,7 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
 def caption(table: pd.DataFrame) -> str:
     return (
         "True accuracy on a small fixed set of held-out questions, the same at every point and for every arm; the "
-        f"final scores come from the whole held-out set. {curves.curve_caption(table)}"
+        f"final scores come from the questions of the evaluation. {curves.curve_caption(table)}"
     )
 
 

@@ -83,14 +83,18 @@ def caption(table: pd.DataFrame) -> str:
     return (
         f"Markers: share of {seeds_phrase(table)} on which the arm ends above the baseline of the same seed, with a "
         "95% Wilson interval; equal seeds are left out. Upright strokes: probability of improvement, over all pairs of "
-        "runs whatever their seeds; no interval for it holds what it says with ten seeds or fewer."
+        "these runs, whatever their seeds; no interval for it holds what it says with ten seeds or fewer."
     )
 
 
 def alt(table: pd.DataFrame) -> str:
     told = [
         f"{r.condition}, {estimator_name(r.estimator)}: "
-        + (f"{r.paired:.0%} ({r.low:.0%} to {r.high:.0%})" if r.n else "equal on every seed")
+        + (
+            f"{r.paired:.0%} of {r.n:g} seeds that differ ({r.low:.0%} to {r.high:.0%})"
+            if r.n
+            else "equal on every seed"
+        )
         for r in shares(table).itertuples()
     ]
     return "Dot plot of how often an arm beats the baseline on the same seed. " + "; ".join(told) + "."

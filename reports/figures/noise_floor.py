@@ -21,7 +21,7 @@ TITLE = "Noise floor"
 
 def table(study: Study, end: Endpoint | None) -> pd.DataFrame:
     """Columns kind (`A/A` or an arm), against, condition, difference: all pairs of the baseline's own seeds, both ways,
-    and each arm's differences paired by seed. Empty where no two runs differ in nothing but the seed."""
+    and each arm's differences paired by seed. Empty where no arm and condition has two seeds."""
     columns = ["kind", "against", "condition", "difference"]
     if end is None:
         return pd.DataFrame(columns=columns)
@@ -71,10 +71,12 @@ def draw(table: pd.DataFrame, columns: style.Columns = 2) -> Figure:
 
 def caption(table: pd.DataFrame) -> str:
     base = estimator_name(str(table.against.iloc[0]))
+    told = f"Top row: every difference between two runs of {base} with different seeds."
+    if set(table.kind) == {"A/A"}:
+        return f"{told} Bars: means."
     return (
-        f"Top row: every difference between two runs of {base} that differ in nothing but the seed. Below: differences "
-        f"of the arms to {base} on the same seed. Bars: means. An arm's mean well inside the spread of the top row is "
-        "no larger than what a change of seed does to a single run."
+        f"{told} Below: differences of the arms to {base} on the same seed. Bars: means. An arm's mean well inside the "
+        "spread of the top row is no larger than what a change of seed does to a single run."
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -52,7 +54,8 @@ def caption(table: pd.DataFrame) -> str:
     binned = f"; averages over bins of {width} steps" if width > 1 else ""
     return (
         f"Standard deviation of training accuracy over {seeds}, percentage points{binned}. "
-        "No interval: a deviation from so few seeds is uncertain by a third or more." + few.told(table)
+        f"No interval: the standard error of a deviation from {low} seeds is about {1 / math.sqrt(2 * (low - 1)):.0%} "
+        "of it." + few.told(table)
     )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -188,3 +191,46 @@ def test_a_date_and_a_torn_base_summary_are_told_the_same(few_figures: None, tmp
     for name in ("exclusions.md", "environment.md", "configuration.md"):
         assert (again.parent / "tables" / name).read_bytes() == (page.parent / "tables" / name).read_bytes()
     assert "made | 2026-01-01" in (page.parent / "tables" / "configuration.md").read_text()
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("at", [1, 4, 10])
+def test_an_export_that_was_killed_is_made_again(
+    before: bool, at: int, grid: Path, tmp_path: Path, few_figures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed: nothing cleans up. The same export again succeeds, and the paper is never made of what was left."""
+    folder = tmp_path / "data" / "two"
+    reports.export(grid, tmp_path / "whole")
+    if before:
+        reports.export(grid, folder)
+    kept, calls = os.replace, iter(range(1, 1000))
+
+    def killed(*paths: str | Path) -> None:
+        if next(calls) == at:
+            raise KeyboardInterrupt
+        kept(*paths)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("reports.compact.os.replace", killed)
+        patch.setattr("reports.compact.os.rename", killed)
+        patch.setattr("reports.compact.shutil.rmtree", lambda *_, **__: None)
+        with contextlib.suppress(KeyboardInterrupt):
+            reports.export(grid, folder)
+    old = time.time() - 3600
+    for left in folder.parent.glob(".two.*.tmp"):
+        os.utime(left, (old, old))
+    if before or at == 1:
+        assert list(folder.parent.glob(".two.*.tmp"))
+    reports.export(grid, folder)
+    for name in FILES:
+        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert [path.name for path in folder.parent.iterdir()] == ["two"]
+
+
+def test_the_paper_takes_no_folder_that_an_export_left(grid: Path, tmp_path: Path, few_figures: None) -> None:
+    folder = reports.export(grid, tmp_path / "data" / "two")
+    shutil.copytree(folder, folder.parent / ".two.abc.tmp")
+    out = render_paper(tmp_path / "out", folder.parent).page.parent
+    assert [path.name for path in out.iterdir() if path.is_dir()] == ["two"]
+    with pytest.raises(BadInput, match="holds the report of a grid"):
+        render_paper(tmp_path / "out" / "two", folder.parent)

@@ -404,7 +404,7 @@ def test_runs_that_did_not_begin_alike_are_said(one_figure: None, tmp_path: Path
     for seed in (0, 1):
         edit_json(run_of(grid, "krpo", "none", seed).manifest_file, base_weights="other")
     text = reports.render(grid).read_text()
-    assert "The runs of tiny did not all have the same weights (2 hashes): see &#39;Environment&#39;." in text
+    assert "The arms did not begin alike: the weights of tiny differ" in text
 
 
 def test_each_run_is_left_out_once(one_figure: None, tmp_path: Path) -> None:

@@ -392,7 +392,7 @@ def test_a_reward_that_is_no_share_is_not_judged_as_one(grid: Path) -> None:
     for file in grid.glob("*/metrics.jsonl"):
         rewrite(RunDir(file.parent), lambda row: row.update(reward=-7.0 + row["step"] / 12) or row.pop("accuracy"))
     table = learning_table(read_study([grid]))
-    assert table.head == ["condition", "estimator", "runs", "mean reward", "best \N{MINUS SIGN} final"]
+    assert table.head == ["condition", "estimator", "runs", "failed", "mean reward", "best \N{MINUS SIGN} final"]
     assert table.frame.area.tolist() == pytest.approx([-7 + 6.5 / 12] * 4)
     assert "a reward need not be a share" in table.note
 
