@@ -83,5 +83,5 @@ def _scale_told(study: Study) -> str:
     ratios = ratios[np.isfinite(ratios)]
     if not ratios.size:
         return ""
-    low, high = f"{ratios.min():.2g}", f"{ratios.max():.2g}"
+    low, high = (f"{x:.2g}" if x < 100 else f"{x:.0f}" for x in (ratios.min(), ratios.max()))
     return f"KRPO's advantages are {low if low == high else f'{low} to {high}'} times as large as GRPO's here. "
