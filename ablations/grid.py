@@ -109,6 +109,18 @@ def load_grid(path: str | Path, assignments: Sequence[str] = ()) -> Grid:
     return Grid(name=file.name or path.stem, file=file, specs=specs, places=_places(file, source))
 
 
+def compared_by_default(arms: Sequence[str], baseline: str | None = None) -> tuple[str, str | None]:
+    """The labels of baseline and treatment where a grid file names none: `krpo` against `grpo`, or the first of the
+    arms in the place of either; no treatment where there is one arm."""
+    baseline = baseline or ("grpo" if "grpo" in arms else arms[0])
+    others = [arm for arm in arms if arm != baseline]
+    return baseline, ("krpo" if "krpo" in others else next(iter(others), None))
+
+
+_ONE_NOISE = re.compile(r"[\w.:]+(\([^()]*\))?")
+"""`flip(rate=0.2)`; other words for a condition, as `flip 0.2, group size 8`, are a report's."""
+
+
 def _compared(report: ReportSpec, specs: Sequence[RunSpec], source: Source) -> ReportSpec:
     """The section with its defaults filled in. Raises `BadInput` where it names what the grid does not run: a report
     that found out would come after all the training."""
@@ -125,19 +137,16 @@ def _compared(report: ReportSpec, specs: Sequence[RunSpec], source: Source) -> R
     condition = report.condition
     if isinstance(condition, Mapping):
         refuse("condition", coerce(Named, condition, source, "report.condition").label, noises)
-    elif condition is not None and re.fullmatch(
-        r"[\w.:]+(\([^()]*\))?", str(condition)
-    ):  # else one that a report names
+    elif condition is not None and _ONE_NOISE.fullmatch(str(condition)):
         refuse("condition", str(condition), [*noises, "clean"] if "none" in noises else noises)
     if len(arms) == 1:  # nothing to compare, whatever a file that is extended says
         return replace(report, baseline=arms[0], treatment=None)
-    baseline = report.baseline or ("grpo" if "grpo" in arms else arms[0])
+    baseline = report.baseline or compared_by_default(arms)[0]
+    treatment = report.treatment or compared_by_default(arms, baseline)[1]
     refuse("baseline", baseline, arms)
-    others = [arm for arm in arms if arm != baseline]
-    treatment = report.treatment or ("krpo" if "krpo" in others else others[0])
     if treatment == baseline:
         raise BadInput(f"{source.at('report.treatment')}: report.treatment is '{treatment}', which is the baseline too")
-    refuse("treatment", treatment, others)
+    refuse("treatment", str(treatment), [arm for arm in arms if arm != baseline])
     return replace(report, baseline=baseline, treatment=treatment)
 
 

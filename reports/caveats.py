@@ -64,13 +64,13 @@ def _different_starts(study: Study, end: Endpoint | None) -> list[str]:
     """Whether runs that should begin alike did not: other weights of one policy, or other data of one task."""
     told = []
     for column, (key, what) in zip(("policy", "task"), BEGAN.items(), strict=True):
-        hashes = study.runs.assign(hash=study.runs.run.map(lambda run, key=key: study.manifests[run].get(key)))
-        for name, runs in hashes[hashes.hash.notna()].groupby(column):
-            if (n := runs.hash.astype(str).nunique()) < 2:
+        hashes = study.runs.assign(hash=[str(study.manifests[run].get(key) or "") for run in study.runs.run])
+        for name, runs in hashes[hashes.hash != ""].groupby(column):
+            if (n := runs.hash.nunique()) < 2:
                 continue
             by_arm = runs.groupby("estimator", sort=False).hash.unique()
             if (by_arm.map(len) == 1).all():
-                of_arms = ", ".join(f"{estimator_name(str(arm))} {str(of[0])[:12]}" for arm, of in by_arm.items())
+                of_arms = ", ".join(f"{estimator_name(str(arm))} {of[0][:12]}" for arm, of in by_arm.items())
                 told.append(
                     f"The arms did not begin alike: the {what} of {name} differ ({of_arms}). A difference may come "
                     "from that."

@@ -19,7 +19,6 @@ no checkpoints. The same runs give the same bytes.
 
 from __future__ import annotations
 
-import glob
 import gzip
 import hashlib
 import io
@@ -27,7 +26,6 @@ import json
 import os
 import shutil
 import tempfile
-import time
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,7 +36,7 @@ import pandas as pd
 from krpo.errors import BadInput
 from krpo.rundir import dumps, read_json
 from reports.evaluations import EVALUATIONS, QUESTIONS, SCORES, Columns
-from reports.output import STALE
+from reports.output import left_behind
 from reports.rundirs import STEPS, StoredRun, stacked
 from reports.specs import settled
 from reports.stored import MARKER, NOT_WRITABLE, Note, check_format, is_compact
@@ -50,8 +48,7 @@ FILES = (MARKER, "grid.yaml", "runs.jsonl", *TABLES)
 
 def write_compact(folder: Path, root: Path, runs: Sequence[StoredRun], base: pd.DataFrame, notes: list[Note]) -> None:
     """Write the folder anew. ``notes``: those of no single run. Raises `BadInput` where anything else stands there."""
-    strange = folder.exists() and (not folder.is_dir() or any(file.name not in FILES for file in folder.iterdir()))
-    if strange and not is_compact(folder):
+    if folder.exists() and not is_compact(folder) and not _only_ours(folder):
         raise BadInput(f"{folder}: exists and is no exported study; choose another place, or remove it first")
     facts = [
         {"run": r.key, "status": r.status, "reason": r.reason, "spec": r.spec, "manifest": r.manifest} for r in runs
@@ -88,13 +85,17 @@ def write_compact(folder: Path, root: Path, runs: Sequence[StoredRun], base: pd.
                     (folder / name).unlink(missing_ok=True)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-        for stale in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):  # of an export that was killed
-            if time.time() - stale.stat().st_mtime > STALE:
-                shutil.rmtree(stale, ignore_errors=True)
+        for left in left_behind(folder):
+            shutil.rmtree(left, ignore_errors=True)
     except OSError as error:
         if error.errno in NOT_WRITABLE:
             raise BadInput(f"{folder}: cannot be written ({error.strerror})") from None
         raise
+
+
+def _only_ours(folder: Path) -> bool:
+    """Whether there is nothing in a folder but what an export that was killed leaves there."""
+    return folder.is_dir() and all(file.name in FILES for file in folder.iterdir())
 
 
 def read_compact(root: Path) -> tuple[list[StoredRun], list[Note]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ablations.grid import compared_by_default
 from krpo.errors import BadInput, nearest
 from krpo.streams import generator
 from reports import statistics
@@ -84,9 +85,9 @@ def endpoint(study: Study) -> Endpoint | None:
             raise BadInput(f"{file}: report.{key} is '{label}', which {here}; {nearest(label, known)}")
         return label
 
-    baseline = chosen("baseline", "grpo" if "grpo" in study.estimators else study.estimators[0], arms)
-    others = [arm for arm in arms if arm != baseline]
-    treatment = chosen("treatment", "krpo" if "krpo" in others else others[0], others) if others else None
+    baseline = chosen("baseline", compared_by_default(study.estimators)[0], arms)
+    by_default = compared_by_default(arms, baseline)[1]
+    treatment = chosen("treatment", by_default, [arm for arm in arms if arm != baseline]) if by_default else None
     conditions = tuple(dict.fromkeys([*study.conditions, *study.planned_conditions]))
     if section.get("condition") is not None:
         one = chosen("condition", "", [*study.runs.noise, *conditions, *(noise.label for noise in planned["noise"])])

@@ -31,11 +31,12 @@ DISAGREE = "disagree: "
 
 class Evaluations(NamedTuple):
     """What the summaries of a folder hold: ``scores`` (SCORES; level `all` is the whole task), ``evaluations`` (a row
-    per task) and the file of each task's ``records``."""
+    per task), the file of each task's ``records`` and the hash of the ``weights`` that were scored, if it is told."""
 
     scores: Columns
     evaluations: Columns
     records: Mapping[str, Path]
+    weights: Mapping[str, str]
 
 
 def read_evaluations(folder: Path, notes: list[Note], where: str) -> Evaluations:
@@ -43,7 +44,8 @@ def read_evaluations(folder: Path, notes: list[Note], where: str) -> Evaluations
 
     Scores over k samples are metrics of their own: `pass@4`, `all@4`, `maj@4`.
     """
-    scores, evaluations, records = list[dict[str, Any]](), list[dict[str, Any]](), dict[str, Path]()
+    scores, evaluations = list[dict[str, Any]](), list[dict[str, Any]]()
+    records, weights = dict[str, Path](), dict[str, str]()
     for file in sorted(folder.glob("*.json")):
         summary = read_object(file, notes, where)
         if not summary:
@@ -53,7 +55,7 @@ def read_evaluations(folder: Path, notes: list[Note], where: str) -> Evaluations
         if task in records:
             notes.append(Note(where, f"{file.name} is another summary of {task} and was not used"))
             continue
-        records[task] = file.with_suffix(".jsonl")
+        records[task], weights[task] = file.with_suffix(".jsonl"), str(summary.get("weights") or "")
         told = _Reader(task, notes, where)
         settings = repr((summary.get("n_questions"), sorted(flatten(summary.get("settings") or {}).items())))
         counts, pairs = told.mapping(summary, "counts"), told.mapping(summary, "disagreement")
@@ -72,7 +74,7 @@ def read_evaluations(folder: Path, notes: list[Note], where: str) -> Evaluations
                 continue
             row = {"task": task, "metric": metric, "primary": metric == primary, "level": level, "value": value}
             scores.append(row | {key: told.number(facts, key, f"{key} of {metric}") for key in ("stderr", "n")})
-    return Evaluations(_columns(scores, SCORES), _columns(evaluations, EVALUATIONS), records)
+    return Evaluations(_columns(scores, SCORES), _columns(evaluations, EVALUATIONS), records, weights)
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def _columns(rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, type]) -> Co
 
 
 def no_evaluations() -> Evaluations:
-    return Evaluations(_columns([], SCORES), _columns([], EVALUATIONS), {})
+    return Evaluations(_columns([], SCORES), _columns([], EVALUATIONS), {}, {})
 
 
 def read_questions(of: Evaluations, notes: list[Note], where: str) -> Columns:

@@ -76,7 +76,7 @@ def _scale_told(study: Study) -> str:
     if "advantage_rms" not in study.steps:
         return ""
     rms = study.steps.groupby(["condition", "estimator"], sort=False).advantage_rms.mean().unstack()
-    of_krpo = [arm for arm in rms if named(arm).name.partition("(")[0] == "krpo"]
+    of_krpo = [arm for arm in rms if str(arm).partition("(")[0] == "krpo"]
     if "grpo" not in rms or not of_krpo:
         return ""
     ratios = rms[of_krpo].div(rms.grpo, axis=0).to_numpy().ravel()

@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,14 @@ def _state(folder: Path) -> dict[str, Any]:
         return {}
 
 
+def left_behind(path: Path) -> Iterator[Path]:
+    """The temporary files or folders from which ``path`` was to be made by a process that was killed."""
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - temporary.stat().st_mtime > STALE:
+                yield temporary
+
+
 def _replace(folder: Path, files: Mapping[str, bytes], old: Iterable[str]) -> None:
     """Write the files, each whole or not at all, the page last; remove what an earlier report of ours left over."""
     for name in sorted(files, key=lambda name: name == "index.html"):
@@ -116,10 +124,8 @@ def _replace(folder: Path, files: Mapping[str, bytes], old: Iterable[str]) -> No
             Path(temporary).unlink(missing_ok=True)
             raise
     for name in [*files, STATE]:
-        for stale in (folder / name).parent.glob(f".{glob.escape(Path(name).name)}.*.tmp"):  # of one that was killed
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - stale.stat().st_mtime > STALE:
-                    stale.unlink()
+        for left in left_behind(folder / name):
+            left.unlink(missing_ok=True)
     for name in set(old) - set(files):
         if not Path(name).is_absolute() and ".." not in Path(name).parts:
             (folder / name).unlink(missing_ok=True)

@@ -7,22 +7,18 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from ablations.expand import expand
 from ablations.grid import GridFile
 from krpo.config import Source, build, load_yaml, to_plain
 from krpo.errors import BadInput
 from krpo.rundir import RunDir, find_runs
 from krpo.spec import RunSpec, canonical, field_names
-from reports.compact import read_base, read_compact
-from reports.evaluations import SCORES, read_evaluations
+from reports.compact import read_compact
 from reports.names import named
 from reports.parallel import side_by_side
-from reports.rundirs import StoredRun, read_run, stacked
+from reports.rundirs import StoredRun, read_run
 from reports.specs import same, settled, value_of
-from reports.stored import FORMAT, MARKER, Note, check_directory, check_format, is_compact, read_object
+from reports.stored import FORMAT, MARKER, Note, check_directory, check_format, is_compact
 
 Plan = Mapping[str, Any]
 """A grid file's content; empty where a directory has none."""
@@ -160,29 +156,6 @@ def stored_runs(root: Path, plan: Plan, notes: list[Note]) -> list[StoredRun]:
             why = f"; of {len(others)} runs there none is part of grid.yaml as it stands now"
         raise BadInput(f"{root}: holds no run of its grid file{why}; start them with krpo-ablate --grid FILE")
     return found
-
-
-def base_scores_of(root: Path, runs: Sequence[StoredRun], notes: list[Note]) -> pd.DataFrame:
-    """The scores of the untrained policies beside a grid's runs: policy, then `SCORES`. Of each task only where the
-    runs were scored with the same settings and questions, and began with the same weights."""
-    if is_compact(root):
-        return read_base(root)
-    settings = {pair for run in runs for pair in zip(*(run.evaluations[k] for k in ("task", "settings")), strict=True)}
-    tasks, began = {task for task, _ in settings}, {run.manifest.get("base_weights") for run in runs} - {None}
-    found = {}
-    for folder in sorted(root.glob("base/*/eval")):
-        policy = folder.parent.name
-        read = read_evaluations(folder, notes, f"base/{policy}")
-        unlike = set()
-        for task, of_task in zip(*(read.evaluations[k] for k in ("task", "settings")), strict=True):
-            weights = read_object(read.records[task].with_suffix(".json"), [], "").get("weights")
-            if (task in tasks and (task, of_task) not in settings) or (began and weights and weights not in began):
-                what = "other weights" if began and weights and weights not in began else "other settings or questions"
-                notes.append(Note(f"base/{policy}", f"{task} was scored with {what} than the runs; not used"))
-                unlike.add(task)
-        keep = np.asarray([task not in unlike for task in read.scores["task"]], dtype=bool)
-        found[policy] = {key: np.asarray(values, dtype=object)[keep] for key, values in read.scores.items()}
-    return stacked(found, SCORES, front="policy")
 
 
 BEGAN = {"base_weights": "weights", "data": "data"}

@@ -180,8 +180,7 @@ def variance_table(probe: pd.DataFrame) -> Table:
     ]
     note = (
         "Variance of the gradient over the oracle baseline's and over the first estimator's, on the same answers, "
-        "scaled to equal progress. Theory: if the scores of answers were independent. Order: share "
-        "that is due to the order of answers. Intervals: 95% jackknife over "
-        "batches with Student's t, of logarithms."
+        "scaled to equal progress. Theory: if the scores of answers were independent. Order: share that is due to the "
+        "order of answers. Intervals: 95% jackknife over batches with Student's t, of logarithms."
     )
     return Table("gradient_variance", "Variance of the gradient", frame[frame.estimator != ORACLE], columns, note)

@@ -69,17 +69,14 @@ def cost_table(study: Study) -> Table:
         Column("step_seconds", "s a step (median)", formats.number),
         Column("train_seconds", "s a run (steps only)", formats.number),
     ]
+    whole = (study.runs.rows >= study.runs.steps).all()
+    lacking = "" if whole else " Some runs have no metrics of some steps: only the others count."
     return Table(
         "cost",
         "Cost of training",
         pd.DataFrame(rows, columns=[key for column in columns for key in column.keys]),
         columns,
-        "Runs shared the machine, so times are indicative."
-        + (
-            " Some runs have no metrics of some steps: only the others count."
-            if (study.runs.rows < study.runs.steps).any()
-            else ""
-        ),
+        f"Runs shared the machine, so times are indicative.{lacking}",
     )
 
 

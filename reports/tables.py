@@ -21,6 +21,7 @@ import pandas as pd
 from krpo.config import to_plain
 from krpo.errors import BadInput
 from krpo.spec import canonical
+from reports.base import base_scores_of, once_each
 from reports.compact import write_compact
 from reports.evaluations import EVALUATIONS, QUESTIONS, SCORES, Columns
 from reports.names import condition_name, named
@@ -29,7 +30,6 @@ from reports.plan import (
     asked_for,
     asked_specs,
     axis_order,
-    base_scores_of,
     not_understood,
     once,
     planned_runs,
@@ -106,7 +106,6 @@ def read_study(roots: Sequence[str | Path], selection: Selection = EVERYTHING) -
     evaluations = _joined(runs, {one.key: one.evaluations for one in done}, EVALUATIONS)
     scores = _joined(runs, {one.key: one.scores for one in done}, SCORES)
     scores, evaluations = _comparable(scores, evaluations, notes)
-    base = pd.concat(bases, ignore_index=True)
     return Study(
         names=tuple(str(plan.get("name") or path.resolve().name) for path, plan in zip(paths, plans, strict=True)),
         roots=tuple(paths),
@@ -117,7 +116,7 @@ def read_study(roots: Sequence[str | Path], selection: Selection = EVERYTHING) -
         scores=scores,
         evaluations=evaluations,
         questions=_of_these(evaluations, _joined(runs, {one.key: one.questions for one in done}, QUESTIONS)),
-        base=_one_base(base, notes),
+        base=once_each(bases, notes),
         specs={one.key: one.spec for one in stored},
         arm_settings=arm_settings,
         manifests={one.key: one.manifest for one in stored},
@@ -288,13 +287,3 @@ def _of_these(evaluations: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """The rows that come from these evaluations."""
     pairs = pd.MultiIndex.from_frame(evaluations[["run", "task"]])
     return rows[pd.MultiIndex.from_frame(rows[["run", "task"]]).isin(pairs)].reset_index(drop=True)
-
-
-def _one_base(base: pd.DataFrame, notes: list[Note]) -> pd.DataFrame:
-    """Each score of an untrained policy once; none where merged grids do not agree on it."""
-    keys = ["policy", "task", "metric", "level"]
-    for (policy, task), of_task in base.groupby(["policy", "task"], sort=False):
-        if of_task.groupby(keys[2:]).value.nunique().max() > 1:
-            notes.append(Note(f"base/{policy}", f"{task}: the grids have different scores of it; none is used"))
-            base = base[(base.policy != policy) | (base.task != task)]
-    return base.drop_duplicates(keys).reset_index(drop=True)

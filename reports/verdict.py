@@ -133,11 +133,11 @@ def judge_row(end: Endpoint, row: pd.Series, jointly: int = 1) -> Verdict:
         )
     level = "95% interval" if jointly == 1 else "95% joint interval"
     told = f"{level} {interval(low, high)} points; {n} paired seeds"
-    flip = f"Sign-flip test: {p_text(row.p_sign_flip)}"
+    tests = f"Sign-flip test: {p_text(row.p_sign_flip)}"
     if row.least_p > 0.05:
-        flip += f" ({n} seeds cannot give less than {row.least_p:.3g})"
+        tests += f" ({n} seeds cannot give less than {row.least_p:.3g})"
     if jointly > 1:
-        flip += f". Paired t test, Holm's correction over the {jointly} conditions: {p_text(row.p_holm)}"
+        tests += f". Paired t test, Holm's correction over the {jointly} conditions: {p_text(row.p_holm)}"
     effect = end.smallest_effect or 0.0
     small = -effect < low and high < effect
     if small and low <= 0 <= high:
@@ -145,7 +145,7 @@ def judge_row(end: Endpoint, row: pd.Series, jointly: int = 1) -> Verdict:
             "equivalent",
             f"{arm} and {base} differ by less than {points(effect)} points of {end.measure} {where}, the smallest "
             f"difference that was declared to matter: {points(mean, sign=True)} points ({told}).",
-            f"{flip}.",
+            f"{tests}.",
         )
     if low > 0 or high < 0:
         kind: Kind = "higher" if low > 0 else "lower"
@@ -153,7 +153,7 @@ def judge_row(end: Endpoint, row: pd.Series, jointly: int = 1) -> Verdict:
         return Verdict(
             kind,
             f"{arm} scored {points(abs(mean))} points {kind} than {base} on {end.measure} {where} ({told}).",
-            f"{within}A true difference of only {points(min(abs(low), abs(high)))} points is not excluded. {flip}.",
+            f"{within}A true difference of only {points(min(abs(low), abs(high)))} points is not excluded. {tests}.",
         )
     return Verdict(
         "cannot tell",
@@ -161,7 +161,7 @@ def judge_row(end: Endpoint, row: pd.Series, jointly: int = 1) -> Verdict:
         f"{points(mean, sign=True)} points of {end.measure} ({told}).",
         f"Excluded at this level: {arm} better by more than {points(high)} points, or worse by more than "
         f"{points(-low)}. With this spread, {n} seeds find a true difference of {points(row.detectable)} points four "
-        f"times out of five; a smaller one could not have been seen reliably. {flip}.",
+        f"times out of five; a smaller one could not have been seen reliably. {tests}.",
     )
 
 
