@@ -240,6 +240,12 @@ def edit_json(path: Path, **dotted: Any) -> None:
     path.write_text(json.dumps(data))
 
 
+def edit_spec(run: RunDir, **changes: Any) -> None:
+    """Changes a stored specification; None removes a key."""
+    spec = {key: value for key, value in (run.spec() | changes).items() if value is not None}
+    write_yaml(run.spec_file, spec)
+
+
 def unfinish(run: RunDir, failed: str | None = None) -> None:
     """Make a run a running one, or one that failed for a reason."""
     run.done_file.unlink()

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
-from synthetic_runs import edit_json, run_of, tear, unfinish, write_grid
+from synthetic_runs import edit_json, edit_spec, run_of, tear, unfinish, write_grid
 
 from krpo.errors import BadInput
-from krpo.rundir import RunDir, write_yaml
+from krpo.rundir import RunDir
 from reports.caveats import caveats
 from reports.compare import (
     comparisons,
@@ -27,7 +26,7 @@ from reports.compare import (
     pooled,
 )
 from reports.results import learning_table
-from reports.tables import export, read_study
+from reports.tables import read_study
 
 
 @pytest.fixture
@@ -49,22 +48,6 @@ def test_frames(grid: Path) -> None:
     assert set(study.scores.level) == {"all", "easy", "normal", "hard"}
     assert study.base.set_index(["metric", "level"]).value["accuracy", "hard"] == pytest.approx(0.15)
     assert study.notes == ()
-
-
-def test_a_grid_that_is_no_product_of_its_axes(tmp_path: Path) -> None:
-    grid = write_grid(tmp_path / "g", steps=2)  # two estimators, two noises, five seeds
-    file = grid / "grid.yaml"
-    plan = yaml.safe_load(file.read_text())
-    sizes = {"group_size": [12, 6], "prompts_per_step": [8, 16]}
-    file.write_text(yaml.safe_dump(plan | {"zip": [sizes], "exclude": [{"estimator": "krpo", "group_size": 6}]}))
-    study = read_study([grid])
-    assert (len(study.runs), study.planned) == (20, 2 * 2 * 2 * 5 - 2 * 5)
-    file.write_text(yaml.safe_dump(plan | {"include": [{"estimator": "rloo", "noise": "none"}]}))
-    study = read_study([grid])
-    assert (len(study.runs), study.planned) == (20, 25)
-    file.write_text(yaml.safe_dump(plan | {"zip": [sizes | {"group_size": [4, 6]}]}))
-    with pytest.raises(BadInput, match="holds no run of its grid file"):
-        read_study([grid])
 
 
 def test_paired_differences_find_the_true_effect(tmp_path: Path) -> None:
@@ -142,35 +125,6 @@ def test_a_step_written_twice_counts_once(grid: Path) -> None:
     assert "1 steps twice" in noted(grid)
 
 
-def test_runs_of_an_earlier_grid_file_are_left_out(grid: Path) -> None:
-    plan = read_study([grid]).plan
-    write_yaml(grid / "grid.yaml", {**plan, "seeds": [0, 1, 2]})
-    study = read_study([grid])
-    assert len(study.runs) == 12
-    assert sum(note.excludes for note in study.notes) == 8
-
-
-def test_equal_settings_in_other_words_are_the_same_run(grid: Path) -> None:
-    plan = dict(read_study([grid]).plan)
-    axes = {"estimator": [{"name": "grpo"}, "krpo"], "noise": ["none", {"name": "flip", "rate": 0.2}]}
-    write_yaml(grid / "grid.yaml", {**plan, "axes": axes, "base": {**plan["base"], "temperature": 1, "clip": 0.2}})
-    assert len(read_study([grid]).runs) == 20
-
-
-def test_the_same_run_made_again_counts_once(grid: Path) -> None:
-    old = run_of(grid, "grpo", "none", 0)
-    new = old.path.with_name("f" * 16)  # other base weights or a newer code format: another key, the same specification
-    new.mkdir()
-    for file in old.path.iterdir():
-        if file.is_file():
-            (new / file.name).write_text(file.read_text())
-    edit_json(new / "manifest.json", wall__started=2.0)
-    study = read_study([grid])
-    assert len(study.runs) == 20
-    assert new.name in set(study.runs.run)
-    assert f"stands for the same run as {new.name}" in noted(grid)
-
-
 def test_scores_of_other_settings_are_not_compared(grid: Path) -> None:
     run = run_of(grid, "krpo", "none", 0)
     edit_json(run.eval / "sums.json", settings__temperature=0.0)
@@ -193,14 +147,6 @@ def test_a_broken_spec_manifest_or_summary_does_not_stop_the_rest(grid: Path) ->
     study = read_study([grid])
     assert len(study.runs) == 19
     assert study.scores.run.nunique() == 18
-
-
-def test_merged_grids(tmp_path: Path) -> None:
-    a = write_grid(tmp_path / "a", steps=2)
-    b = write_grid(tmp_path / "b", estimators=["grpo", "rloo"], noises=["none"], steps=2)
-    study = read_study([a, b])
-    assert len(study.runs) == 25  # the five runs of grpo on clean rewards are in both
-    assert study.estimators == ["grpo", "krpo", "rloo"]
 
 
 def test_a_field_that_varies_makes_a_condition(tmp_path: Path) -> None:
@@ -259,23 +205,6 @@ def test_a_finished_run_without_a_score_is_left_out_and_said(grid: Path) -> None
     assert {note.what for note in told} == {"is done but has no score on sums (accuracy) to compare"}
 
 
-def test_runs_that_two_grids_ask_for_are_planned_once(tmp_path: Path) -> None:
-    a = write_grid(tmp_path / "a", noises=["none"], seeds=range(4), steps=2)
-    b = write_grid(tmp_path / "b", noises=["none"], seeds=range(2, 6), steps=2)
-    study = read_study([a, b])
-    assert (len(study.runs), study.planned) == (12, 12)
-    assert {note.what.split(" of ", 1)[1] for note in study.notes} == {"a"}  # as old as those: the first stay
-    assert not any("newer" in note.what for note in study.notes)
-    twice = read_study([a, tmp_path / "b" / ".." / "a"])
-    assert (len(twice.runs), twice.planned, twice.notes) == (8, 8, ())
-
-
-def edit_spec(run: RunDir, **changes: Any) -> None:
-    """Changes a stored specification; None removes a key."""
-    spec = {key: value for key, value in (run.spec() | changes).items() if value is not None}
-    write_yaml(run.spec_file, spec)
-
-
 def test_a_setting_that_a_specification_lacks_has_its_default(grid: Path) -> None:
     edit_spec(run_of(grid, "krpo", "none", 0), dtype=None, lora_rank=None)
     study = read_study([grid])
@@ -311,21 +240,6 @@ def test_a_word_of_another_version_is_kept_as_text(grid: Path) -> None:
         edit_spec(RunDir(file.parent), loss_type="cispo")
     assert read_study([grid]).conditions == ["clean", "flip 0.2"]
     assert "loss_type in spec.yaml is no value of this version; it is kept as text" in noted(grid)
-
-
-def test_settings_tuned_for_each_arm_make_no_condition(tmp_path: Path) -> None:
-    grid = write_grid(tmp_path / "g", noises=["none"], seeds=range(3), steps=2)
-    plan = yaml.safe_load((grid / "grid.yaml").read_text())
-    pairs = {"estimator": ["grpo", "krpo"], "learning_rate": [1e-3, 1e-4]}
-    write_yaml(grid / "grid.yaml", plan | {"axes": {"noise": ["none"]}, "zip": [pairs]})
-    for seed in range(3):
-        edit_spec(run_of(grid, "grpo", "none", seed), learning_rate=1e-3)
-    study = read_study([grid])
-    assert (len(study.runs), study.conditions) == (6, ["clean"])
-    assert study.arm_settings == {"learning_rate": {"grpo": 1e-3, "krpo": 1e-4}}
-    assert len(paired_differences(final_scores(study, "sums", "accuracy"), "grpo").query("level == 'all'")) == 3
-    told = "learning rate is 0.001 for GRPO, 0.0001 for KRPO. A difference may come from that."
-    assert told in " ".join(caveats(study, endpoint(study)))
 
 
 def test_arms_without_a_common_condition(tmp_path: Path) -> None:
@@ -426,39 +340,6 @@ def test_a_setting_that_differs_by_chance_makes_conditions(tmp_path: Path) -> No
     assert read_study([a, b]).conditions == ["learning rate 0.0001", "learning rate 0.001"]
 
 
-def test_of_values_that_are_zipped_only_the_pairs_are_asked_for(tmp_path: Path) -> None:
-    grid = write_grid(tmp_path / "g", noises=["none"], steps=2, base={"group_size": 4, "prompts_per_step": 8})
-    write_grid(tmp_path / "g", noises=["none"], steps=2, base={"group_size": 8, "prompts_per_step": 8})
-    plan = yaml.safe_load((grid / "grid.yaml").read_text())
-    pairs = {"group_size": [4, 8], "prompts_per_step": [8, 4]}
-    base = {key: value for key, value in plan["base"].items() if key not in pairs}
-    write_yaml(grid / "grid.yaml", plan | {"base": base, "zip": [pairs]})
-    study = read_study([grid])
-    assert {spec["group_size"] for spec in study.specs.values()} == {4}  # 8 and 8 is no pair
-    assert (len(study.runs), study.planned) == (10, 20)
-    assert sum(note.what == "is not part of the grid file as it stands now" for note in study.notes) == 10
-
-
-def test_no_run_of_the_grid_file_says_why(grid: Path) -> None:
-    plan = yaml.safe_load((grid / "grid.yaml").read_text())
-    write_yaml(grid / "grid.yaml", plan | {"base": {**plan["base"], "steps": 13}})
-    with pytest.raises(BadInput, match=r"of 20 runs there none is part of grid\.yaml as it stands now"):
-        read_study([grid])
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"report": {"baselin": "grpo"}}, "unknown key 'report.baselin'; did you mean baseline?"),
-        ({"effect": "big"}, "effect is 'big'; it must be a number above 0"),
-        ({"effect": -1}, "effect is '-1'; it must be a number above 0"),
-    ],
-)
-def test_a_grid_file_that_is_not_understood(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(BadInput, match=told):
-        endpoint(read_study([write_grid(tmp_path / "g", steps=2, grid=changes)]))
-
-
 def test_a_first_task_without_scores_is_said(tmp_path: Path) -> None:
     study = read_study([write_grid(tmp_path / "g", steps=2, grid={"evaluation": {"tasks": ["gsm8k", "sums"]}})])
     end = endpoint(study)
@@ -467,21 +348,6 @@ def test_a_first_task_without_scores_is_said(tmp_path: Path) -> None:
     assert caveats(study, end)[0].startswith(
         "No run has a score on gsm8k, the first task of the grid file's evaluation."
     )
-
-
-def test_a_grid_file_that_cannot_be_understood_is_said(tmp_path: Path) -> None:
-    grid = write_grid(tmp_path / "g", steps=2)
-    plan = yaml.safe_load((grid / "grid.yaml").read_text())
-    write_yaml(grid / "grid.yaml", plan | {"base": {**plan["base"], "novel": 1}})
-    assert "cannot be understood as a whole, so runs are not checked against it: grid.yaml: " in noted(grid)
-
-
-def test_runs_without_a_grid_file_are_said_to_have_none(tmp_path: Path) -> None:
-    grid = write_grid(tmp_path / "g", steps=2)
-    export(grid, tmp_path / "small")
-    for root in (grid, tmp_path / "small"):
-        (root / "grid.yaml").unlink()
-        assert "what was planned and what was to be compared is not known" in noted(root)
 
 
 def test_a_score_on_another_task_than_the_primary_takes_no_run_away(grid: Path) -> None:
